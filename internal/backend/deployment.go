@@ -23,6 +23,7 @@ type Deployment struct {
 	Handler      string
 	Architecture string // "x86_64" or "arm64"
 	CodeHash     string // of the zip, as package code names it; "" for images
+	CodeDir      string // a folder of this machine that is used in place, instead of CodeHash
 	Layers       []Layer
 	Image        string // URI for image functions, resolved to a digest where known
 	ImageConfig  ImageConfig
