@@ -30,8 +30,8 @@ type Backend interface {
 	// Launch starts a fresh instance of d and returns once its agent answers;
 	// INIT may still be running. ctx bounds the launch, not the instance, which
 	// lives until Terminate. On error, also when ctx ends midway, nothing is left
-	// behind. logs takes what the instance prints until it has ended.
-	Launch(ctx context.Context, d Deployment, logs instance.LogWriter) (*Instance, error)
+	// behind. out takes what the instance prints until it has ended.
+	Launch(ctx context.Context, d Deployment, out Output) (*Instance, error)
 
 	// Terminate ends one instance, through its SHUTDOWN phase if its agent still
 	// answers. It is idempotent: an instance that is already gone, or that
@@ -59,12 +59,16 @@ type Handle struct {
 
 func (h Handle) String() string { return fmt.Sprintf("%s/%s/%s", h.Backend, h.Owner, h.ID) }
 
+// Output is where an instance's log goes.
+type Output struct {
+	Stream string // the log stream's name, which the function sees, too
+	Logs   instance.LogWriter
+}
+
 // Instance is a launched instance. The caller owns it until Terminate.
 type Instance struct {
 	Handle Handle
 	Agent  instance.Agent
-	// LogStream is the name of the instance's log stream.
-	LogStream string
 	// Warning is what the user should see about how it runs, or "".
 	Warning string
 }
