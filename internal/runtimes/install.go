@@ -1,0 +1,123 @@
+package runtimes
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// installing keeps one process from preparing the same folder twice at once;
+// several processes may, and the first to finish wins.
+var installing sync.Mutex
+
+// install writes i's bootstrap to a folder of dir named after its content.
+func install(ctx context.Context, dir string, i *Interpreter) (string, error) {
+	files := i.lang.files()
+	sum := sha256.New()
+	for _, f := range files {
+		sum.Write([]byte(f.name + "\x00"))
+		sum.Write(f.data)
+		sum.Write([]byte{0})
+	}
+	if i.lang.preparedFor != nil {
+		sum.Write([]byte(i.lang.preparedFor(i)))
+	}
+	at, err := filepath.Abs(filepath.Join(dir, i.Language+"-"+hex.EncodeToString(sum.Sum(nil))[:16]))
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(at); err == nil {
+		return at, nil
+	}
+	installing.Lock()
+	defer installing.Unlock()
+	if _, err := os.Stat(at); err == nil {
+		return at, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(at), ".new-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	// Functions may run as other users.
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return "", err
+	}
+	for _, f := range files {
+		name := filepath.Join(tmp, filepath.FromSlash(f.name))
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return "", err
+		}
+		mode := fs.FileMode(0o644)
+		if f.exec {
+			mode = 0o755
+		}
+		if err := os.WriteFile(name, f.data, mode); err != nil {
+			return "", err
+		}
+	}
+	if i.lang.prepare != nil {
+		if err := i.lang.prepare(ctx, i, tmp); err != nil {
+			return "", err
+		}
+	}
+	if err := os.Rename(tmp, at); err != nil && !errors.Is(err, fs.ErrExist) {
+		if _, there := os.Stat(at); there != nil {
+			return "", err
+		}
+	}
+	return at, nil
+}
+
+// writeFile replaces a file in one step.
+func writeFile(name string, data []byte, mode fs.FileMode) error {
+	dir := filepath.Dir(name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".new-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Chmod(mode), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+func (l Layout) has(path string) bool {
+	if l.Has != nil {
+		return l.Has(path)
+	}
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// embedded returns the files of one folder of an embedded tree, its folders too.
+func embedded(tree embed.FS, root string) []file {
+	var files []file
+	err := fs.WalkDir(tree, root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := tree.ReadFile(name)
+		files = append(files, file{name: name[len(root)+1:], data: data})
+		return err
+	})
+	if err != nil {
+		panic("runtimes: " + err.Error()) // The tree is part of this program.
+	}
+	return files
+}
