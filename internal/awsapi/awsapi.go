@@ -60,3 +60,14 @@ func Val[T any](p *T) (v T) {
 	}
 	return v
 }
+
+// Unimplemented is the answer to an operation that this server does not have.
+// It is a refusal that names the operation, never a made-up success.
+func Unimplemented(operation string) *Error {
+	return &Error{
+		Code:    "NotImplementedException",
+		Status:  501,
+		Fault:   "Server",
+		Message: "Hearth does not implement the operation " + operation + " yet.",
+	}
+}
