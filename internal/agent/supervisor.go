@@ -27,6 +27,9 @@ type Supervisor interface {
 	// last call of ResetMemory, or 0 where it can't be told.
 	Memory() int64
 
+	// ResetMemory begins a new measurement of Memory, where that is possible.
+	ResetMemory()
+
 	// OOMKills counts the processes that were killed for memory so far.
 	OOMKills() int64
 
