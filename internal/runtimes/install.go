@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 )
@@ -111,6 +112,9 @@ func embedded(tree embed.FS, root string) []file {
 	err := fs.WalkDir(tree, root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
+		}
+		if path.Ext(name) == ".pyc" {
+			return nil // Left by someone who ran it in the source tree.
 		}
 		data, err := tree.ReadFile(name)
 		files = append(files, file{name: name[len(root)+1:], data: data})

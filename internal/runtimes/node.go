@@ -52,5 +52,5 @@ var nodejs = language{
 	},
 }
 
-//go:embed node/*
+//go:embed node
 var nodeFiles embed.FS

@@ -1,7 +1,10 @@
 package runtimes
 
 import (
+	"context"
 	"embed"
+	"fmt"
+	"os/exec"
 	"path/filepath"
 )
 
@@ -40,11 +43,44 @@ print(sys.base_prefix)`},
 	install: func(v string) string {
 		return "install Python " + v + " (pyenv install " + v + ", uv python install " + v + ", or the system's package python" + v + ")"
 	},
-	files: func() []file { return embedded(pythonFiles, "python") },
+	files:       func() []file { return embedded(pythonFiles, "python") },
+	prepare:     preparePython,
+	preparedFor: func(i *Interpreter) string { return i.Path + " " + i.Version },
 	command: func(i *Interpreter, l Layout) Command {
-		return Command{Args: []string{i.Path, filepath.Join(l.Bootstrap, "bootstrap.py")}}
+		// -S: the bootstrap does itself what a function needs of the site module.
+		// -X utf8: as the locale of AWS's images has it, whatever locales are here.
+		return Command{Args: []string{i.Path, "-S", "-X", "utf8", filepath.Join(l.Bootstrap, "bootstrap.py")}}
 	},
 }
 
-//go:embed python/*.py
+//go:embed all:python
 var pythonFiles embed.FS
+
+// preparePython notes where the interpreter has its packages and compiles the
+// bootstrap, so that a start does neither.
+func preparePython(ctx context.Context, i *Interpreter, dir string) error {
+	cmd := exec.CommandContext(ctx, i.Path, "-E", "-c", `
+import os, py_compile, site, sys
+folders = site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])
+name = os.path.join("_hearth", "site.py")
+with open(name) as f:
+    text = f.read()
+line = "packages = []"
+assert line in text
+text = text.replace(line, "packages = %r" % [d for d in folders if os.path.isdir(d)], 1)
+if sys.prefix != sys.base_prefix:
+    text = text.replace("prefix = None", "prefix = %r" % sys.prefix, 1)
+with open(name, "w") as f:
+    f.write(text)
+for f in os.listdir("_hearth"):
+    if f.endswith(".py"):
+        # Their content never changes, so no start compares times.
+        py_compile.compile(os.path.join("_hearth", f), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+`)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("compile for %s: %w: %s", i.Path, err, out)
+	}
+	return nil
+}
