@@ -53,10 +53,14 @@ func generate(models string, svc service) (map[string][]byte, error) {
 	}
 	g := &generator{Model: m, svc: svc}
 	parts := map[string]func(){
-		"types.go":   g.types,
-		"enums.go":   g.enums,
-		"service.go": g.service,
-		"errors.go":  g.errors,
+		"types.go":      g.types,
+		"enums.go":      g.enums,
+		"service.go":    g.service,
+		"errors.go":     g.errors,
+		"decode.go":     g.decode,
+		"encode.go":     g.encode,
+		"validate.go":   g.validate,
+		"operations.go": g.routes,
 	}
 	files := map[string][]byte{}
 	for name, write := range parts {

@@ -39,21 +39,22 @@ func strip(wheel, dir string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
-		var model map[string]any
+		var out bytes.Buffer
+		source := fmt.Sprintf("botocore %s, %s %s", version, svc.name, path.Base(path.Dir(f.Name)))
 		d := json.NewDecoder(bytes.NewReader(text))
 		d.UseNumber()
-		if err := d.Decode(&model); err != nil {
+		if _, err := d.Token(); err != nil {
 			return fmt.Errorf("%s: %w", f.Name, err)
 		}
-		undocument(model)
-		model["source"] = fmt.Sprintf("botocore %s, %s %s", version, svc.name, path.Base(path.Dir(f.Name)))
-		var out bytes.Buffer
-		e := json.NewEncoder(&out)
-		e.SetEscapeHTML(false)
-		e.SetIndent("", " ")
-		if err := e.Encode(model); err != nil {
-			return err
+		if err := undocument(&out, d, json.Delim('{')); err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
 		}
+		stripped := fmt.Sprintf(`{"source":%q,`, source) + out.String()[1:]
+		out.Reset()
+		if err := json.Indent(&out, []byte(stripped), "", " "); err != nil {
+			return fmt.Errorf("%s: %w", f.Name, err)
+		}
+		out.WriteByte('\n')
 		if err := os.WriteFile(filepath.Join(dir, svc.name+".json"), out.Bytes(), 0o644); err != nil {
 			return err
 		}
@@ -74,20 +75,57 @@ func readGzip(f *zip.File) ([]byte, error) {
 	return io.ReadAll(u)
 }
 
-// undocument removes documentation strings, but not members of that name.
-func undocument(x any) {
-	switch x := x.(type) {
-	case map[string]any:
-		for k, v := range x {
-			if _, text := v.(string); text && (k == "documentation" || k == "documentationUrl" || k == "deprecatedMessage") {
-				delete(x, k)
-				continue
+// undocument copies what follows the delimiter open, to its end, and leaves
+// out documentation strings, but not members of that name. It keeps the order,
+// which is that of AWS's errors.
+func undocument(out *bytes.Buffer, d *json.Decoder, open json.Delim) error {
+	out.WriteString(open.String())
+	first := true
+	for d.More() {
+		var key json.Token
+		if open == '{' {
+			var err error
+			if key, err = d.Token(); err != nil {
+				return err
 			}
-			undocument(v)
 		}
-	case []any:
-		for _, v := range x {
-			undocument(v)
+		value, err := d.Token()
+		if err != nil {
+			return err
+		}
+		if _, text := value.(string); text && (key == "documentation" || key == "documentationUrl" || key == "deprecatedMessage") {
+			continue
+		}
+		if !first {
+			out.WriteByte(',')
+		}
+		first = false
+		if key != nil {
+			if err := write(out, key); err != nil {
+				return err
+			}
+			out.WriteByte(':')
+		}
+		if delim, ok := value.(json.Delim); ok {
+			err = undocument(out, d, delim)
+		} else {
+			err = write(out, value)
+		}
+		if err != nil {
+			return err
 		}
 	}
+	end, err := d.Token()
+	if err == nil {
+		fmt.Fprint(out, end)
+	}
+	return err
+}
+
+func write(out *bytes.Buffer, value any) error {
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	err := e.Encode(value)
+	out.Truncate(out.Len() - 1) // Encode's newline
+	return err
 }

@@ -13,50 +13,50 @@ type AcceleratorConfig struct {
 
 // AccountLimit is the type of GetAccountSettingsResponse.AccountLimit.
 type AccountLimit struct {
+	TotalCodeSize                  *int64
 	CodeSizeUnzipped               *int64
 	CodeSizeZipped                 *int64
 	ConcurrentExecutions           *int32
-	TotalCodeSize                  *int64
 	UnreservedConcurrentExecutions *int32
 }
 
 // AccountUsage is the type of GetAccountSettingsResponse.AccountUsage.
 type AccountUsage struct {
-	FunctionCount *int64
 	TotalCodeSize *int64
+	FunctionCount *int64
 }
 
 // AddLayerVersionPermissionRequest is the input of AddLayerVersionPermission.
 type AddLayerVersionPermissionRequest struct {
-	Action         *string // required
 	LayerName      *string // required, uri LayerName
-	OrganizationId *string
-	Principal      *string // required
-	RevisionId     *string // querystring RevisionId
-	StatementId    *string // required
 	VersionNumber  *int64  // required, uri VersionNumber
+	StatementId    *string // required
+	Action         *string // required
+	Principal      *string // required
+	OrganizationId *string
+	RevisionId     *string // querystring RevisionId
 }
 
 // AddLayerVersionPermissionResponse is the output of AddLayerVersionPermission.
 type AddLayerVersionPermissionResponse struct {
-	RevisionId *string
 	Statement  *string
+	RevisionId *string
 }
 
 // AddPermissionRequest is the input of AddPermission.
 type AddPermissionRequest struct {
-	Action                *string // required
-	EventSourceToken      *string
 	FunctionName          *string // required, uri FunctionName
+	StatementId           *string // required
+	Action                *string // required
+	Principal             *string // required
+	SourceArn             *string
 	FunctionUrlAuthType   *FunctionUrlAuthType
 	InvokedViaFunctionUrl *bool
-	Principal             *string // required
-	PrincipalOrgID        *string
+	SourceAccount         *string
+	EventSourceToken      *string
 	Qualifier             *string // querystring Qualifier
 	RevisionId            *string
-	SourceAccount         *string
-	SourceArn             *string
-	StatementId           *string // required
+	PrincipalOrgID        *string
 }
 
 // AddPermissionResponse is the output of AddPermission.
@@ -67,11 +67,11 @@ type AddPermissionResponse struct {
 // AliasConfiguration is the output of CreateAlias, GetAlias, UpdateAlias.
 type AliasConfiguration struct {
 	AliasArn        *string
-	Description     *string
-	FunctionVersion *string
 	Name            *string
-	RevisionId      *string
+	FunctionVersion *string
+	Description     *string
 	RoutingConfig   *AliasRoutingConfiguration
+	RevisionId      *string
 }
 
 // AliasRoutingConfiguration is the type of AliasConfiguration.RoutingConfig, CreateAliasRequest.RoutingConfig, UpdateAliasRequest.RoutingConfig.
@@ -93,8 +93,8 @@ type AmazonManagedKafkaEventSourceConfig struct {
 // CallbackDetails is the type of Operation.CallbackDetails.
 type CallbackDetails struct {
 	CallbackId *string
-	Error      *ErrorObject
 	Result     *string
+	Error      *ErrorObject
 }
 
 // CallbackFailedDetails is the type of Event.CallbackFailedDetails.
@@ -104,8 +104,8 @@ type CallbackFailedDetails struct {
 
 // CallbackOptions is the type of OperationUpdate.CallbackOptions.
 type CallbackOptions struct {
-	HeartbeatTimeoutSeconds *int32
 	TimeoutSeconds          *int32
+	HeartbeatTimeoutSeconds *int32
 }
 
 // CallbackStartedDetails is the type of Event.CallbackStartedDetails.
@@ -127,16 +127,16 @@ type CallbackTimedOutDetails struct {
 
 // CapacityProvider is the type of CreateCapacityProviderResponse.CapacityProvider, DeleteCapacityProviderResponse.CapacityProvider, GetCapacityProviderResponse.CapacityProvider and others.
 type CapacityProvider struct {
-	CapacityProviderArn           *string // required
-	CapacityProviderScalingConfig *CapacityProviderScalingConfig
+	CapacityProviderArn           *string                            // required
+	State                         *CapacityProviderState             // required
+	VpcConfig                     *CapacityProviderVpcConfig         // required
+	PermissionsConfig             *CapacityProviderPermissionsConfig // required
 	InstanceRequirements          *InstanceRequirements
+	CapacityProviderScalingConfig *CapacityProviderScalingConfig
 	KmsKeyArn                     *string
 	LastModified                  *string
-	PermissionsConfig             *CapacityProviderPermissionsConfig // required
 	PropagateTags                 *PropagateTags
-	State                         *CapacityProviderState // required
 	TelemetryConfig               *CapacityProviderTelemetryConfig
-	VpcConfig                     *CapacityProviderVpcConfig // required
 }
 
 // CapacityProviderConfig is the type of CreateFunctionRequest.CapacityProviderConfig, FunctionConfiguration.CapacityProviderConfig, UpdateFunctionConfigurationRequest.CapacityProviderConfig.
@@ -146,8 +146,8 @@ type CapacityProviderConfig struct {
 
 // CapacityProviderLoggingConfig is the type of CapacityProviderTelemetryConfig.LoggingConfig.
 type CapacityProviderLoggingConfig struct {
-	LogGroup       *string
 	SystemLogLevel *SystemLogLevel
+	LogGroup       *string
 }
 
 // CapacityProviderPermissionsConfig is the type of CapacityProvider.PermissionsConfig, CreateCapacityProviderRequest.PermissionsConfig.
@@ -169,14 +169,14 @@ type CapacityProviderTelemetryConfig struct {
 
 // CapacityProviderVpcConfig is the type of CapacityProvider.VpcConfig, CreateCapacityProviderRequest.VpcConfig.
 type CapacityProviderVpcConfig struct {
-	SecurityGroupIds []string // required
 	SubnetIds        []string // required
+	SecurityGroupIds []string // required
 }
 
 // ChainedInvokeDetails is the type of Operation.ChainedInvokeDetails.
 type ChainedInvokeDetails struct {
-	Error  *ErrorObject
 	Result *string
+	Error  *ErrorObject
 }
 
 // ChainedInvokeFailedDetails is the type of Event.ChainedInvokeFailedDetails.
@@ -193,11 +193,11 @@ type ChainedInvokeOptions struct {
 
 // ChainedInvokeStartedDetails is the type of Event.ChainedInvokeStartedDetails.
 type ChainedInvokeStartedDetails struct {
-	DurableExecutionArn *string
-	ExecutedVersion     *string
 	FunctionName        *string // required
-	Input               *EventInput
 	TenantId            *string
+	Input               *EventInput
+	ExecutedVersion     *string
+	DurableExecutionArn *string
 }
 
 // ChainedInvokeStoppedDetails is the type of Event.ChainedInvokeStoppedDetails.
@@ -217,10 +217,10 @@ type ChainedInvokeTimedOutDetails struct {
 
 // CheckpointDurableExecutionRequest is the input of CheckpointDurableExecution.
 type CheckpointDurableExecutionRequest struct {
-	CheckpointToken     *string // required
-	ClientToken         *string
 	DurableExecutionArn *string // required, uri DurableExecutionArn
+	CheckpointToken     *string // required
 	Updates             []OperationUpdate
+	ClientToken         *string
 }
 
 // CheckpointDurableExecutionResponse is the output of CheckpointDurableExecution.
@@ -231,18 +231,18 @@ type CheckpointDurableExecutionResponse struct {
 
 // CheckpointUpdatedExecutionState is the type of CheckpointDurableExecutionResponse.NewExecutionState.
 type CheckpointUpdatedExecutionState struct {
-	NextMarker *string
 	Operations []Operation
+	NextMarker *string
 }
 
 // CodeSigningConfig is the type of CreateCodeSigningConfigResponse.CodeSigningConfig, GetCodeSigningConfigResponse.CodeSigningConfig, ListCodeSigningConfigsResponse.CodeSigningConfigs and others.
 type CodeSigningConfig struct {
-	AllowedPublishers    *AllowedPublishers   // required
-	CodeSigningConfigArn *string              // required
-	CodeSigningConfigId  *string              // required
-	CodeSigningPolicies  *CodeSigningPolicies // required
+	CodeSigningConfigId  *string // required
+	CodeSigningConfigArn *string // required
 	Description          *string
-	LastModified         *string // required
+	AllowedPublishers    *AllowedPublishers   // required
+	CodeSigningPolicies  *CodeSigningPolicies // required
+	LastModified         *string              // required
 }
 
 // CodeSigningPolicies is the type of CodeSigningConfig.CodeSigningPolicies, CreateCodeSigningConfigRequest.CodeSigningPolicies, UpdateCodeSigningConfigRequest.CodeSigningPolicies.
@@ -257,9 +257,9 @@ type Concurrency struct {
 
 // ContextDetails is the type of Operation.ContextDetails.
 type ContextDetails struct {
-	Error          *ErrorObject
 	ReplayChildren *bool
 	Result         *string
+	Error          *ErrorObject
 }
 
 // ContextFailedDetails is the type of Event.ContextFailedDetails.
@@ -293,24 +293,24 @@ type Cors struct {
 
 // CreateAliasRequest is the input of CreateAlias.
 type CreateAliasRequest struct {
-	Description     *string
 	FunctionName    *string // required, uri FunctionName
-	FunctionVersion *string // required
 	Name            *string // required
+	FunctionVersion *string // required
+	Description     *string
 	RoutingConfig   *AliasRoutingConfiguration
 }
 
 // CreateCapacityProviderRequest is the input of CreateCapacityProvider.
 type CreateCapacityProviderRequest struct {
-	CapacityProviderName          *string // required
-	CapacityProviderScalingConfig *CapacityProviderScalingConfig
-	InstanceRequirements          *InstanceRequirements
-	KmsKeyArn                     *string
+	CapacityProviderName          *string                            // required
+	VpcConfig                     *CapacityProviderVpcConfig         // required
 	PermissionsConfig             *CapacityProviderPermissionsConfig // required
-	PropagateTags                 *PropagateTags
+	InstanceRequirements          *InstanceRequirements
+	CapacityProviderScalingConfig *CapacityProviderScalingConfig
+	KmsKeyArn                     *string
 	Tags                          map[string]string
+	PropagateTags                 *PropagateTags
 	TelemetryConfig               *CapacityProviderTelemetryConfig
-	VpcConfig                     *CapacityProviderVpcConfig // required
 }
 
 // CreateCapacityProviderResponse is the output of CreateCapacityProvider.
@@ -320,9 +320,9 @@ type CreateCapacityProviderResponse struct {
 
 // CreateCodeSigningConfigRequest is the input of CreateCodeSigningConfig.
 type CreateCodeSigningConfigRequest struct {
+	Description         *string
 	AllowedPublishers   *AllowedPublishers // required
 	CodeSigningPolicies *CodeSigningPolicies
-	Description         *string
 	Tags                map[string]string
 }
 
@@ -333,86 +333,86 @@ type CreateCodeSigningConfigResponse struct {
 
 // CreateEventSourceMappingRequest is the input of CreateEventSourceMapping.
 type CreateEventSourceMappingRequest struct {
-	AmazonManagedKafkaEventSourceConfig *AmazonManagedKafkaEventSourceConfig
-	BatchSize                           *int32
-	BisectBatchOnFunctionError          *bool
-	DestinationConfig                   *DestinationConfig
-	DocumentDBEventSourceConfig         *DocumentDBEventSourceConfig
-	Enabled                             *bool
 	EventSourceArn                      *string
-	FilterCriteria                      *FilterCriteria
 	FunctionName                        *string // required
-	FunctionResponseTypes               []FunctionResponseType
+	Enabled                             *bool
+	BatchSize                           *int32
+	FilterCriteria                      *FilterCriteria
 	KMSKeyArn                           *string
-	LoggingConfig                       *EventSourceMappingLoggingConfig
-	MaximumBatchingWindowInSeconds      *int32
-	MaximumRecordAgeInSeconds           *int32
-	MaximumRetryAttempts                *int32
 	MetricsConfig                       *EventSourceMappingMetricsConfig
-	ParallelizationFactor               *int32
-	ProvisionedPollerConfig             *ProvisionedPollerConfig
-	Queues                              []string
+	LoggingConfig                       *EventSourceMappingLoggingConfig
 	ScalingConfig                       *ScalingConfig
-	SelfManagedEventSource              *SelfManagedEventSource
-	SelfManagedKafkaEventSourceConfig   *SelfManagedKafkaEventSourceConfig
-	SourceAccessConfigurations          []SourceAccessConfiguration
+	MaximumBatchingWindowInSeconds      *int32
+	ParallelizationFactor               *int32
 	StartingPosition                    *EventSourcePosition
 	StartingPositionTimestamp           *time.Time
+	DestinationConfig                   *DestinationConfig
+	MaximumRecordAgeInSeconds           *int32
+	BisectBatchOnFunctionError          *bool
+	MaximumRetryAttempts                *int32
 	Tags                                map[string]string
-	Topics                              []string
 	TumblingWindowInSeconds             *int32
+	Topics                              []string
+	Queues                              []string
+	SourceAccessConfigurations          []SourceAccessConfiguration
+	SelfManagedEventSource              *SelfManagedEventSource
+	FunctionResponseTypes               []FunctionResponseType
+	AmazonManagedKafkaEventSourceConfig *AmazonManagedKafkaEventSourceConfig
+	SelfManagedKafkaEventSourceConfig   *SelfManagedKafkaEventSourceConfig
+	DocumentDBEventSourceConfig         *DocumentDBEventSourceConfig
+	ProvisionedPollerConfig             *ProvisionedPollerConfig
 }
 
 // CreateFunctionRequest is the input of CreateFunction.
 type CreateFunctionRequest struct {
-	AcceleratorConfig      *AcceleratorConfig
-	Architectures          []Architecture
-	CapacityProviderConfig *CapacityProviderConfig
-	Code                   *FunctionCode // required
-	CodeSigningConfigArn   *string
-	DeadLetterConfig       *DeadLetterConfig
-	Description            *string
-	DurableConfig          *DurableConfig
-	Environment            *Environment
-	EphemeralStorage       *EphemeralStorage
-	FileSystemConfigs      []FileSystemConfig
 	FunctionName           *string // required
+	Runtime                *Runtime
+	Role                   *string // required
 	Handler                *string
-	ImageConfig            *ImageConfig
-	KMSKeyArn              *string
-	Layers                 []string
-	LoggingConfig          *LoggingConfig
+	Code                   *FunctionCode // required
+	Description            *string
+	Timeout                *int32
 	MemorySize             *int32
-	PackageType            *PackageType
 	Publish                *bool
 	PublishTo              *FunctionVersionLatestPublished
-	Role                   *string // required
-	Runtime                *Runtime
-	RuntimeConfig          *FunctionRuntimeConfig
-	SnapStart              *SnapStart
-	Tags                   map[string]string
-	TenancyConfig          *TenancyConfig
-	Timeout                *int32
-	TracingConfig          *TracingConfig
 	VpcConfig              *VpcConfig
+	PackageType            *PackageType
+	DeadLetterConfig       *DeadLetterConfig
+	Environment            *Environment
+	KMSKeyArn              *string
+	TracingConfig          *TracingConfig
+	Tags                   map[string]string
+	Layers                 []string
+	FileSystemConfigs      []FileSystemConfig
+	CodeSigningConfigArn   *string
+	ImageConfig            *ImageConfig
+	Architectures          []Architecture
+	EphemeralStorage       *EphemeralStorage
+	SnapStart              *SnapStart
+	LoggingConfig          *LoggingConfig
+	TenancyConfig          *TenancyConfig
+	CapacityProviderConfig *CapacityProviderConfig
+	DurableConfig          *DurableConfig
+	RuntimeConfig          *FunctionRuntimeConfig
+	AcceleratorConfig      *AcceleratorConfig
 }
 
 // CreateFunctionUrlConfigRequest is the input of CreateFunctionUrlConfig.
 type CreateFunctionUrlConfigRequest struct {
+	FunctionName *string              // required, uri FunctionName
+	Qualifier    *string              // querystring Qualifier
 	AuthType     *FunctionUrlAuthType // required
 	Cors         *Cors
-	FunctionName *string // required, uri FunctionName
 	InvokeMode   *InvokeMode
-	Qualifier    *string // querystring Qualifier
 }
 
 // CreateFunctionUrlConfigResponse is the output of CreateFunctionUrlConfig.
 type CreateFunctionUrlConfigResponse struct {
+	FunctionUrl  *string              // required
+	FunctionArn  *string              // required
 	AuthType     *FunctionUrlAuthType // required
 	Cors         *Cors
 	CreationTime *string // required
-	FunctionArn  *string // required
-	FunctionUrl  *string // required
 	InvokeMode   *InvokeMode
 }
 
@@ -514,22 +514,22 @@ type DeleteResourcePolicyRequest struct {
 
 // DestinationConfig is the type of CreateEventSourceMappingRequest.DestinationConfig, EventSourceMappingConfiguration.DestinationConfig, FunctionEventInvokeConfig.DestinationConfig and others.
 type DestinationConfig struct {
-	OnFailure *OnFailure
 	OnSuccess *OnSuccess
+	OnFailure *OnFailure
 }
 
 // DocumentDBEventSourceConfig is the type of CreateEventSourceMappingRequest.DocumentDBEventSourceConfig, EventSourceMappingConfiguration.DocumentDBEventSourceConfig, UpdateEventSourceMappingRequest.DocumentDBEventSourceConfig.
 type DocumentDBEventSourceConfig struct {
-	CollectionName *string
 	DatabaseName   *string
+	CollectionName *string
 	FullDocument   *FullDocument
 }
 
 // DurableConfig is the type of CreateFunctionRequest.DurableConfig, FunctionConfiguration.DurableConfig, GetDurableExecutionResponse.DurableConfig and others.
 type DurableConfig struct {
-	ExecutionTimeout      *int32
 	KMSKeyArn             *string
 	RetentionPeriodInDays *int32
+	ExecutionTimeout      *int32
 }
 
 // Environment is the type of CreateFunctionRequest.Environment, UpdateFunctionConfigurationRequest.Environment.
@@ -545,8 +545,8 @@ type EnvironmentError struct {
 
 // EnvironmentResponse is the type of FunctionConfiguration.Environment.
 type EnvironmentResponse struct {
-	Error     *EnvironmentError
 	Variables map[string]string
+	Error     *EnvironmentError
 }
 
 // EphemeralStorage is the type of CreateFunctionRequest.EphemeralStorage, FunctionConfiguration.EphemeralStorage, UpdateFunctionConfigurationRequest.EphemeralStorage.
@@ -556,47 +556,47 @@ type EphemeralStorage struct {
 
 // ErrorObject is the type of CallbackDetails.Error, ChainedInvokeDetails.Error, ContextDetails.Error and others.
 type ErrorObject struct {
-	ErrorData    *string
 	ErrorMessage *string
 	ErrorType    *string
+	ErrorData    *string
 	StackTrace   []string
 }
 
 // Event is the type of GetDurableExecutionHistoryResponse.Events.
 type Event struct {
-	CallbackFailedDetails         *CallbackFailedDetails
-	CallbackStartedDetails        *CallbackStartedDetails
-	CallbackSucceededDetails      *CallbackSucceededDetails
-	CallbackTimedOutDetails       *CallbackTimedOutDetails
-	ChainedInvokeFailedDetails    *ChainedInvokeFailedDetails
-	ChainedInvokeStartedDetails   *ChainedInvokeStartedDetails
-	ChainedInvokeStoppedDetails   *ChainedInvokeStoppedDetails
-	ChainedInvokeSucceededDetails *ChainedInvokeSucceededDetails
-	ChainedInvokeTimedOutDetails  *ChainedInvokeTimedOutDetails
-	ContextFailedDetails          *ContextFailedDetails
+	EventType                     *EventType
+	SubType                       *string
+	EventId                       *int32
+	Id                            *string
+	Name                          *string
+	EventTimestamp                *time.Time
+	ParentId                      *string
+	ExecutionStartedDetails       *ExecutionStartedDetails
+	ExecutionSucceededDetails     *ExecutionSucceededDetails
+	ExecutionFailedDetails        *ExecutionFailedDetails
+	ExecutionTimedOutDetails      *ExecutionTimedOutDetails
+	ExecutionStoppedDetails       *ExecutionStoppedDetails
 	ContextStartedDetails         *ContextStartedDetails
 	ContextSucceededDetails       *ContextSucceededDetails
-	EventId                       *int32
-	EventTimestamp                *time.Time
-	EventType                     *EventType
-	ExecutionFailedDetails        *ExecutionFailedDetails
-	ExecutionPausedDetails        *ExecutionPausedDetails
-	ExecutionResumedDetails       *ExecutionResumedDetails
-	ExecutionStartedDetails       *ExecutionStartedDetails
-	ExecutionStoppedDetails       *ExecutionStoppedDetails
-	ExecutionSucceededDetails     *ExecutionSucceededDetails
-	ExecutionTimedOutDetails      *ExecutionTimedOutDetails
-	Id                            *string
-	InvocationCompletedDetails    *InvocationCompletedDetails
-	Name                          *string
-	ParentId                      *string
-	StepFailedDetails             *StepFailedDetails
-	StepStartedDetails            *StepStartedDetails
-	StepSucceededDetails          *StepSucceededDetails
-	SubType                       *string
-	WaitCancelledDetails          *WaitCancelledDetails
+	ContextFailedDetails          *ContextFailedDetails
 	WaitStartedDetails            *WaitStartedDetails
 	WaitSucceededDetails          *WaitSucceededDetails
+	WaitCancelledDetails          *WaitCancelledDetails
+	StepStartedDetails            *StepStartedDetails
+	StepSucceededDetails          *StepSucceededDetails
+	StepFailedDetails             *StepFailedDetails
+	ChainedInvokeStartedDetails   *ChainedInvokeStartedDetails
+	ChainedInvokeSucceededDetails *ChainedInvokeSucceededDetails
+	ChainedInvokeFailedDetails    *ChainedInvokeFailedDetails
+	ChainedInvokeTimedOutDetails  *ChainedInvokeTimedOutDetails
+	ChainedInvokeStoppedDetails   *ChainedInvokeStoppedDetails
+	CallbackStartedDetails        *CallbackStartedDetails
+	CallbackSucceededDetails      *CallbackSucceededDetails
+	CallbackFailedDetails         *CallbackFailedDetails
+	CallbackTimedOutDetails       *CallbackTimedOutDetails
+	InvocationCompletedDetails    *InvocationCompletedDetails
+	ExecutionPausedDetails        *ExecutionPausedDetails
+	ExecutionResumedDetails       *ExecutionResumedDetails
 }
 
 // EventError is the type of CallbackFailedDetails.Error, CallbackTimedOutDetails.Error, ChainedInvokeFailedDetails.Error and others.
@@ -631,39 +631,39 @@ type EventResumeReason struct {
 
 // EventSourceMappingConfiguration is the output of CreateEventSourceMapping, DeleteEventSourceMapping, GetEventSourceMapping, UpdateEventSourceMapping.
 type EventSourceMappingConfiguration struct {
-	AmazonManagedKafkaEventSourceConfig *AmazonManagedKafkaEventSourceConfig
-	BatchSize                           *int32
-	BisectBatchOnFunctionError          *bool
-	DestinationConfig                   *DestinationConfig
-	DocumentDBEventSourceConfig         *DocumentDBEventSourceConfig
-	EventSourceArn                      *string
-	EventSourceMappingArn               *string
-	FilterCriteria                      *FilterCriteria
-	FilterCriteriaError                 *FilterCriteriaError
-	FunctionArn                         *string
-	FunctionResponseTypes               []FunctionResponseType
-	KMSKeyArn                           *string
-	LastModified                        *time.Time
-	LastProcessingResult                *string
-	LoggingConfig                       *EventSourceMappingLoggingConfig
-	MaximumBatchingWindowInSeconds      *int32
-	MaximumRecordAgeInSeconds           *int32
-	MaximumRetryAttempts                *int32
-	MetricsConfig                       *EventSourceMappingMetricsConfig
-	ParallelizationFactor               *int32
-	ProvisionedPollerConfig             *ProvisionedPollerConfig
-	Queues                              []string
-	ScalingConfig                       *ScalingConfig
-	SelfManagedEventSource              *SelfManagedEventSource
-	SelfManagedKafkaEventSourceConfig   *SelfManagedKafkaEventSourceConfig
-	SourceAccessConfigurations          []SourceAccessConfiguration
+	UUID                                *string
 	StartingPosition                    *EventSourcePosition
 	StartingPositionTimestamp           *time.Time
+	BatchSize                           *int32
+	MaximumBatchingWindowInSeconds      *int32
+	ParallelizationFactor               *int32
+	EventSourceArn                      *string
+	FilterCriteria                      *FilterCriteria
+	FilterCriteriaError                 *FilterCriteriaError
+	KMSKeyArn                           *string
+	MetricsConfig                       *EventSourceMappingMetricsConfig
+	LoggingConfig                       *EventSourceMappingLoggingConfig
+	ScalingConfig                       *ScalingConfig
+	FunctionArn                         *string
+	LastModified                        *time.Time
+	LastProcessingResult                *string
 	State                               *string
 	StateTransitionReason               *string
+	DestinationConfig                   *DestinationConfig
 	Topics                              []string
+	Queues                              []string
+	SourceAccessConfigurations          []SourceAccessConfiguration
+	SelfManagedEventSource              *SelfManagedEventSource
+	MaximumRecordAgeInSeconds           *int32
+	BisectBatchOnFunctionError          *bool
+	MaximumRetryAttempts                *int32
 	TumblingWindowInSeconds             *int32
-	UUID                                *string
+	FunctionResponseTypes               []FunctionResponseType
+	AmazonManagedKafkaEventSourceConfig *AmazonManagedKafkaEventSourceConfig
+	SelfManagedKafkaEventSourceConfig   *SelfManagedKafkaEventSourceConfig
+	DocumentDBEventSourceConfig         *DocumentDBEventSourceConfig
+	EventSourceMappingArn               *string
+	ProvisionedPollerConfig             *ProvisionedPollerConfig
 }
 
 // EventSourceMappingLoggingConfig is the type of CreateEventSourceMappingRequest.LoggingConfig, EventSourceMappingConfiguration.LoggingConfig, UpdateEventSourceMappingRequest.LoggingConfig.
@@ -678,13 +678,13 @@ type EventSourceMappingMetricsConfig struct {
 
 // Execution is the type of ListDurableExecutionsByFunctionResponse.DurableExecutions.
 type Execution struct {
-	DurableExecutionArn  *string // required
-	DurableExecutionName *string // required
-	EndTimestamp         *time.Time
-	FunctionArn          *string // required
-	KMSKeyArn            *string
-	StartTimestamp       *time.Time       // required
+	DurableExecutionArn  *string          // required
+	DurableExecutionName *string          // required
+	FunctionArn          *string          // required
 	Status               *ExecutionStatus // required
+	StartTimestamp       *time.Time       // required
+	EndTimestamp         *time.Time
+	KMSKeyArn            *string
 }
 
 // ExecutionDetails is the type of Operation.ExecutionDetails.
@@ -699,21 +699,21 @@ type ExecutionFailedDetails struct {
 
 // ExecutionPausedDetails is the type of Event.ExecutionPausedDetails.
 type ExecutionPausedDetails struct {
-	ExecutionTimeoutPaused *bool      // required
 	PauseRequestTimestamp  *time.Time // required
 	Reason                 *EventPauseReason
+	ExecutionTimeoutPaused *bool // required
 }
 
 // ExecutionResumedDetails is the type of Event.ExecutionResumedDetails.
 type ExecutionResumedDetails struct {
-	Reason                 *EventResumeReason
 	ResumeRequestTimestamp *time.Time // required
+	Reason                 *EventResumeReason
 }
 
 // ExecutionStartedDetails is the type of Event.ExecutionStartedDetails.
 type ExecutionStartedDetails struct {
-	ExecutionTimeout *int32      // required
 	Input            *EventInput // required
+	ExecutionTimeout *int32      // required
 }
 
 // ExecutionStoppedDetails is the type of Event.ExecutionStoppedDetails.
@@ -756,24 +756,24 @@ type FilterCriteriaError struct {
 
 // FunctionCode is the type of CreateFunctionRequest.Code.
 type FunctionCode struct {
-	ImageUri            *string
+	ZipFile             []byte
 	S3Bucket            *string
 	S3Key               *string
-	S3ObjectStorageMode *S3ObjectStorageMode
 	S3ObjectVersion     *string
+	S3ObjectStorageMode *S3ObjectStorageMode
+	ImageUri            *string
 	SourceKMSKeyArn     *string
-	ZipFile             []byte
 }
 
 // FunctionCodeLocation is the type of GetFunctionResponse.Code.
 type FunctionCodeLocation struct {
-	Error            *FunctionCodeLocationError
-	ImageUri         *string
-	Location         *string
 	RepositoryType   *string
+	Location         *string
+	ImageUri         *string
 	ResolvedImageUri *string
 	ResolvedS3Object *ResolvedS3Object
 	SourceKMSKeyArn  *string
+	Error            *FunctionCodeLocationError
 }
 
 // FunctionCodeLocationError is the type of FunctionCodeLocation.Error.
@@ -784,80 +784,80 @@ type FunctionCodeLocationError struct {
 
 // FunctionConfiguration is the output of CreateFunction, GetFunctionConfiguration, PublishVersion, UpdateFunctionCode, UpdateFunctionConfiguration.
 type FunctionConfiguration struct {
-	AcceleratorConfig          *AcceleratorConfig
-	Architectures              []Architecture
-	CapacityProviderConfig     *CapacityProviderConfig
-	CodeSha256                 *string
-	CodeSize                   *int64
-	ConfigSha256               *string
-	DeadLetterConfig           *DeadLetterConfig
-	Description                *string
-	DurableConfig              *DurableConfig
-	Environment                *EnvironmentResponse
-	EphemeralStorage           *EphemeralStorage
-	FileSystemConfigs          []FileSystemConfig
-	FunctionArn                *string
 	FunctionName               *string
-	Handler                    *string
-	ImageConfigResponse        *ImageConfigResponse
-	KMSKeyArn                  *string
-	LastModified               *string
-	LastUpdateStatus           *LastUpdateStatus
-	LastUpdateStatusReason     *string
-	LastUpdateStatusReasonCode *LastUpdateStatusReasonCode
-	Layers                     []Layer
-	LoggingConfig              *LoggingConfig
-	MasterArn                  *string
-	MemorySize                 *int32
-	PackageType                *PackageType
-	RevisionId                 *string
-	Role                       *string
+	FunctionArn                *string
 	Runtime                    *Runtime
-	RuntimeConfig              *FunctionRuntimeConfig
-	RuntimeVersionConfig       *RuntimeVersionConfig
-	SigningJobArn              *string
-	SigningProfileVersionArn   *string
-	SnapStart                  *SnapStartResponse
+	Role                       *string
+	Handler                    *string
+	CodeSize                   *int64
+	Description                *string
+	Timeout                    *int32
+	MemorySize                 *int32
+	LastModified               *string
+	CodeSha256                 *string
+	Version                    *string
+	VpcConfig                  *VpcConfigResponse
+	DeadLetterConfig           *DeadLetterConfig
+	Environment                *EnvironmentResponse
+	KMSKeyArn                  *string
+	TracingConfig              *TracingConfigResponse
+	MasterArn                  *string
+	RevisionId                 *string
+	Layers                     []Layer
 	State                      *State
 	StateReason                *string
 	StateReasonCode            *StateReasonCode
+	LastUpdateStatus           *LastUpdateStatus
+	LastUpdateStatusReason     *string
+	LastUpdateStatusReasonCode *LastUpdateStatusReasonCode
+	FileSystemConfigs          []FileSystemConfig
+	SigningProfileVersionArn   *string
+	SigningJobArn              *string
+	PackageType                *PackageType
+	ImageConfigResponse        *ImageConfigResponse
+	Architectures              []Architecture
+	EphemeralStorage           *EphemeralStorage
+	SnapStart                  *SnapStartResponse
+	RuntimeVersionConfig       *RuntimeVersionConfig
+	LoggingConfig              *LoggingConfig
 	TenancyConfig              *TenancyConfig
-	Timeout                    *int32
-	TracingConfig              *TracingConfigResponse
-	Version                    *string
-	VpcConfig                  *VpcConfigResponse
+	CapacityProviderConfig     *CapacityProviderConfig
+	ConfigSha256               *string
+	DurableConfig              *DurableConfig
+	RuntimeConfig              *FunctionRuntimeConfig
+	AcceleratorConfig          *AcceleratorConfig
 }
 
 // FunctionEventInvokeConfig is the output of GetFunctionEventInvokeConfig, PutFunctionEventInvokeConfig, UpdateFunctionEventInvokeConfig.
 type FunctionEventInvokeConfig struct {
-	DestinationConfig        *DestinationConfig
-	FunctionArn              *string
 	LastModified             *time.Time
-	MaximumEventAgeInSeconds *int32
+	FunctionArn              *string
 	MaximumRetryAttempts     *int32
+	MaximumEventAgeInSeconds *int32
+	DestinationConfig        *DestinationConfig
 }
 
 // FunctionRuntimeConfig is the type of CreateFunctionRequest.RuntimeConfig, FunctionConfiguration.RuntimeConfig, UpdateFunctionConfigurationRequest.RuntimeConfig.
 type FunctionRuntimeConfig struct {
-	RuntimeAlias *string // required
 	RuntimeArn   *string // required
+	RuntimeAlias *string // required
 }
 
 // FunctionScalingConfig is the type of GetFunctionScalingConfigResponse.AppliedFunctionScalingConfig, GetFunctionScalingConfigResponse.RequestedFunctionScalingConfig, PutFunctionScalingConfigRequest.FunctionScalingConfig.
 type FunctionScalingConfig struct {
-	MaxExecutionEnvironments *int32
 	MinExecutionEnvironments *int32
+	MaxExecutionEnvironments *int32
 }
 
 // FunctionUrlConfig is the type of ListFunctionUrlConfigsResponse.FunctionUrlConfigs.
 type FunctionUrlConfig struct {
-	AuthType         *FunctionUrlAuthType // required
-	Cors             *Cors
-	CreationTime     *string // required
-	FunctionArn      *string // required
 	FunctionUrl      *string // required
-	InvokeMode       *InvokeMode
+	FunctionArn      *string // required
+	CreationTime     *string // required
 	LastModifiedTime *string // required
+	Cors             *Cors
+	AuthType         *FunctionUrlAuthType // required
+	InvokeMode       *InvokeMode
 }
 
 // FunctionVersionsByCapacityProviderListItem is the type of ListFunctionVersionsByCapacityProviderResponse.FunctionVersions.
@@ -906,8 +906,8 @@ type GetCodeSigningConfigResponse struct {
 type GetDurableExecutionHistoryRequest struct {
 	DurableExecutionArn  *string // required, uri DurableExecutionArn
 	IncludeExecutionData *bool   // querystring IncludeExecutionData
-	Marker               *string // querystring Marker
 	MaxItems             *int32  // querystring MaxItems
+	Marker               *string // querystring Marker
 	ReverseOrder         *bool   // querystring ReverseOrder
 }
 
@@ -925,35 +925,35 @@ type GetDurableExecutionRequest struct {
 
 // GetDurableExecutionResponse is the output of GetDurableExecution.
 type GetDurableExecutionResponse struct {
-	DurableConfig                     *DurableConfig
 	DurableExecutionArn               *string // required
 	DurableExecutionName              *string // required
-	EndTimestamp                      *time.Time
-	Error                             *ErrorObject
-	ExecutionDataIncluded             *bool
-	ExpectedExecutionTimeoutTimestamp *time.Time
 	FunctionArn                       *string // required
 	InputPayload                      *string
-	PauseDetails                      *PauseDetails
 	Result                            *string
+	Error                             *ErrorObject
 	StartTimestamp                    *time.Time       // required
 	Status                            *ExecutionStatus // required
-	TraceHeader                       *TraceHeader
+	EndTimestamp                      *time.Time
 	Version                           *string
+	TraceHeader                       *TraceHeader
+	ExecutionDataIncluded             *bool
+	DurableConfig                     *DurableConfig
+	PauseDetails                      *PauseDetails
+	ExpectedExecutionTimeoutTimestamp *time.Time
 }
 
 // GetDurableExecutionStateRequest is the input of GetDurableExecutionState.
 type GetDurableExecutionStateRequest struct {
-	CheckpointToken     *string // required, querystring CheckpointToken
 	DurableExecutionArn *string // required, uri DurableExecutionArn
+	CheckpointToken     *string // required, querystring CheckpointToken
 	Marker              *string // querystring Marker
 	MaxItems            *int32  // querystring MaxItems
 }
 
 // GetDurableExecutionStateResponse is the output of GetDurableExecutionState.
 type GetDurableExecutionStateResponse struct {
-	NextMarker *string
 	Operations []Operation // required
+	NextMarker *string
 }
 
 // GetEventSourceMappingRequest is the input of GetEventSourceMapping.
@@ -1012,11 +1012,11 @@ type GetFunctionRequest struct {
 
 // GetFunctionResponse is the output of GetFunction.
 type GetFunctionResponse struct {
-	Code          *FunctionCodeLocation
-	Concurrency   *Concurrency
 	Configuration *FunctionConfiguration
+	Code          *FunctionCodeLocation
 	Tags          map[string]string
 	TagsError     *TagsError
+	Concurrency   *Concurrency
 }
 
 // GetFunctionScalingConfigRequest is the input of GetFunctionScalingConfig.
@@ -1027,8 +1027,8 @@ type GetFunctionScalingConfigRequest struct {
 
 // GetFunctionScalingConfigResponse is the output of GetFunctionScalingConfig.
 type GetFunctionScalingConfigResponse struct {
-	AppliedFunctionScalingConfig   *FunctionScalingConfig
 	FunctionArn                    *string
+	AppliedFunctionScalingConfig   *FunctionScalingConfig
 	RequestedFunctionScalingConfig *FunctionScalingConfig
 }
 
@@ -1040,13 +1040,13 @@ type GetFunctionUrlConfigRequest struct {
 
 // GetFunctionUrlConfigResponse is the output of GetFunctionUrlConfig.
 type GetFunctionUrlConfigResponse struct {
+	FunctionUrl      *string              // required
+	FunctionArn      *string              // required
 	AuthType         *FunctionUrlAuthType // required
 	Cors             *Cors
 	CreationTime     *string // required
-	FunctionArn      *string // required
-	FunctionUrl      *string // required
-	InvokeMode       *InvokeMode
 	LastModifiedTime *string // required
+	InvokeMode       *InvokeMode
 }
 
 // GetLayerVersionByArnRequest is the input of GetLayerVersionByArn.
@@ -1074,15 +1074,15 @@ type GetLayerVersionRequest struct {
 
 // GetLayerVersionResponse is the output of GetLayerVersion, GetLayerVersionByArn.
 type GetLayerVersionResponse struct {
-	CompatibleArchitectures []Architecture
-	CompatibleRuntimes      []Runtime
 	Content                 *LayerVersionContentOutput
-	CreatedDate             *string
-	Description             *string
 	LayerArn                *string
 	LayerVersionArn         *string
-	LicenseInfo             *string
+	Description             *string
+	CreatedDate             *string
 	Version                 *int64
+	CompatibleArchitectures []Architecture
+	CompatibleRuntimes      []Runtime
+	LicenseInfo             *string
 }
 
 // GetPolicyRequest is the input of GetPolicy.
@@ -1105,12 +1105,12 @@ type GetProvisionedConcurrencyConfigRequest struct {
 
 // GetProvisionedConcurrencyConfigResponse is the output of GetProvisionedConcurrencyConfig.
 type GetProvisionedConcurrencyConfigResponse struct {
-	AllocatedProvisionedConcurrentExecutions *int32
-	AvailableProvisionedConcurrentExecutions *int32
-	LastModified                             *string
 	RequestedProvisionedConcurrentExecutions *int32
+	AvailableProvisionedConcurrentExecutions *int32
+	AllocatedProvisionedConcurrentExecutions *int32
 	Status                                   *ProvisionedConcurrencyStatusEnum
 	StatusReason                             *string
+	LastModified                             *string
 }
 
 // GetResourcePolicyRequest is the input of GetResourcePolicy.
@@ -1132,15 +1132,15 @@ type GetRuntimeManagementConfigRequest struct {
 
 // GetRuntimeManagementConfigResponse is the output of GetRuntimeManagementConfig.
 type GetRuntimeManagementConfigResponse struct {
+	UpdateRuntimeOn   *UpdateRuntimeOn
 	FunctionArn       *string
 	RuntimeVersionArn *string
-	UpdateRuntimeOn   *UpdateRuntimeOn
 }
 
 // ImageConfig is the type of CreateFunctionRequest.ImageConfig, ImageConfigResponse.ImageConfig, UpdateFunctionConfigurationRequest.ImageConfig.
 type ImageConfig struct {
-	Command          []string
 	EntryPoint       []string
+	Command          []string
 	WorkingDirectory *string
 }
 
@@ -1152,32 +1152,32 @@ type ImageConfigError struct {
 
 // ImageConfigResponse is the type of FunctionConfiguration.ImageConfigResponse.
 type ImageConfigResponse struct {
-	Error       *ImageConfigError
 	ImageConfig *ImageConfig
+	Error       *ImageConfigError
 }
 
 // InstanceRequirements is the type of CapacityProvider.InstanceRequirements, CreateCapacityProviderRequest.InstanceRequirements.
 type InstanceRequirements struct {
-	AllowedInstanceTypes  []string
 	Architectures         []Architecture
+	AllowedInstanceTypes  []string
 	ExcludedInstanceTypes []string
 }
 
 // InvocationCompletedDetails is the type of Event.InvocationCompletedDetails.
 type InvocationCompletedDetails struct {
-	EndTimestamp   *time.Time // required
-	Error          *EventError
-	RequestId      *string    // required
 	StartTimestamp *time.Time // required
+	EndTimestamp   *time.Time // required
+	RequestId      *string    // required
+	Error          *EventError
 }
 
 // InvocationRequest is the input of Invoke.
 type InvocationRequest struct {
-	ClientContext        *string         // header X-Amz-Client-Context
-	DurableExecutionName *string         // header X-Amz-Durable-Execution-Name
 	FunctionName         *string         // required, uri FunctionName
 	InvocationType       *InvocationType // header X-Amz-Invocation-Type
 	LogType              *LogType        // header X-Amz-Log-Type
+	ClientContext        *string         // header X-Amz-Client-Context
+	DurableExecutionName *string         // header X-Amz-Durable-Execution-Name
 	Payload              []byte          // the body
 	Qualifier            *string         // querystring Qualifier
 	TenantId             *string         // header X-Amz-Tenant-Id
@@ -1185,12 +1185,12 @@ type InvocationRequest struct {
 
 // InvocationResponse is the output of Invoke.
 type InvocationResponse struct {
-	DurableExecutionArn *string // header X-Amz-Durable-Execution-Arn
-	ExecutedVersion     *string // header X-Amz-Executed-Version
+	StatusCode          *int32  // statusCode StatusCode
 	FunctionError       *string // header X-Amz-Function-Error
 	LogResult           *string // header X-Amz-Log-Result
 	Payload             []byte  // the body
-	StatusCode          *int32  // statusCode StatusCode
+	ExecutedVersion     *string // header X-Amz-Executed-Version
+	DurableExecutionArn *string // header X-Amz-Durable-Execution-Arn
 }
 
 // InvokeAsyncRequest is the input of InvokeAsync.
@@ -1218,20 +1218,20 @@ type InvokeWithResponseStreamCompleteEvent struct {
 
 // InvokeWithResponseStreamRequest is the input of InvokeWithResponseStream.
 type InvokeWithResponseStreamRequest struct {
-	ClientContext  *string                          // header X-Amz-Client-Context
 	FunctionName   *string                          // required, uri FunctionName
-	InvocationType *ResponseStreamingInvocationType // header X-Amz-Invocation-Type
 	LogType        *LogType                         // header X-Amz-Log-Type
-	Payload        []byte                           // the body
+	ClientContext  *string                          // header X-Amz-Client-Context
 	Qualifier      *string                          // querystring Qualifier
+	Payload        []byte                           // the body
 	TenantId       *string                          // header X-Amz-Tenant-Id
+	InvocationType *ResponseStreamingInvocationType // header X-Amz-Invocation-Type
 }
 
 // InvokeWithResponseStreamResponse is the output of InvokeWithResponseStream.
 type InvokeWithResponseStreamResponse struct {
+	StatusCode                *int32  // statusCode StatusCode
 	ExecutedVersion           *string // header X-Amz-Executed-Version
 	ResponseStreamContentType *string // header Content-Type
-	StatusCode                *int32  // statusCode StatusCode
 }
 
 // KafkaSchemaRegistryAccessConfig is the type of KafkaSchemaRegistryConfig.AccessConfigs.
@@ -1242,9 +1242,9 @@ type KafkaSchemaRegistryAccessConfig struct {
 
 // KafkaSchemaRegistryConfig is the type of AmazonManagedKafkaEventSourceConfig.SchemaRegistryConfig, SelfManagedKafkaEventSourceConfig.SchemaRegistryConfig.
 type KafkaSchemaRegistryConfig struct {
-	AccessConfigs           []KafkaSchemaRegistryAccessConfig
-	EventRecordFormat       *SchemaRegistryEventRecordFormat
 	SchemaRegistryURI       *string
+	EventRecordFormat       *SchemaRegistryEventRecordFormat
+	AccessConfigs           []KafkaSchemaRegistryAccessConfig
 	SchemaValidationConfigs []KafkaSchemaValidationConfig
 }
 
@@ -1256,53 +1256,53 @@ type KafkaSchemaValidationConfig struct {
 // LambdaManagedInstancesCapacityProviderConfig is the type of CapacityProviderConfig.LambdaManagedInstancesCapacityProviderConfig.
 type LambdaManagedInstancesCapacityProviderConfig struct {
 	CapacityProviderArn                   *string // required
-	ExecutionEnvironmentMemoryGiBPerVCpu  *float64
 	PerExecutionEnvironmentMaxConcurrency *int32
+	ExecutionEnvironmentMemoryGiBPerVCpu  *float64
 }
 
 // Layer is the type of FunctionConfiguration.Layers.
 type Layer struct {
 	Arn                      *string
 	CodeSize                 *int64
-	SigningJobArn            *string
 	SigningProfileVersionArn *string
+	SigningJobArn            *string
 }
 
 // LayerVersionContentInput is the type of PublishLayerVersionRequest.Content.
 type LayerVersionContentInput struct {
 	S3Bucket            *string
 	S3Key               *string
-	S3ObjectStorageMode *S3ObjectStorageMode
 	S3ObjectVersion     *string
+	S3ObjectStorageMode *S3ObjectStorageMode
 	ZipFile             []byte
 }
 
 // LayerVersionContentOutput is the type of GetLayerVersionResponse.Content, PublishLayerVersionResponse.Content.
 type LayerVersionContentOutput struct {
+	Location                 *string
 	CodeSha256               *string
 	CodeSize                 *int64
-	Location                 *string
-	ResolvedS3Object         *ResolvedS3Object
-	SigningJobArn            *string
 	SigningProfileVersionArn *string
+	SigningJobArn            *string
+	ResolvedS3Object         *ResolvedS3Object
 }
 
 // LayerVersionsListItem is the type of LayersListItem.LatestMatchingVersion, ListLayerVersionsResponse.LayerVersions.
 type LayerVersionsListItem struct {
+	LayerVersionArn         *string
+	Version                 *int64
+	Description             *string
+	CreatedDate             *string
 	CompatibleArchitectures []Architecture
 	CompatibleRuntimes      []Runtime
-	CreatedDate             *string
-	Description             *string
-	LayerVersionArn         *string
 	LicenseInfo             *string
-	Version                 *int64
 }
 
 // LayersListItem is the type of ListLayersResponse.Layers.
 type LayersListItem struct {
-	LatestMatchingVersion *LayerVersionsListItem
-	LayerArn              *string
 	LayerName             *string
+	LayerArn              *string
+	LatestMatchingVersion *LayerVersionsListItem
 }
 
 // ListAliasesRequest is the input of ListAliases.
@@ -1315,15 +1315,15 @@ type ListAliasesRequest struct {
 
 // ListAliasesResponse is the output of ListAliases.
 type ListAliasesResponse struct {
-	Aliases    []AliasConfiguration
 	NextMarker *string
+	Aliases    []AliasConfiguration
 }
 
 // ListCapacityProvidersRequest is the input of ListCapacityProviders.
 type ListCapacityProvidersRequest struct {
+	State    *CapacityProviderState // querystring State
 	Marker   *string                // querystring Marker
 	MaxItems *int32                 // querystring MaxItems
-	State    *CapacityProviderState // querystring State
 }
 
 // ListCapacityProvidersResponse is the output of ListCapacityProviders.
@@ -1340,21 +1340,21 @@ type ListCodeSigningConfigsRequest struct {
 
 // ListCodeSigningConfigsResponse is the output of ListCodeSigningConfigs.
 type ListCodeSigningConfigsResponse struct {
-	CodeSigningConfigs []CodeSigningConfig
 	NextMarker         *string
+	CodeSigningConfigs []CodeSigningConfig
 }
 
 // ListDurableExecutionsByFunctionRequest is the input of ListDurableExecutionsByFunction.
 type ListDurableExecutionsByFunctionRequest struct {
-	DurableExecutionName *string           // querystring DurableExecutionName
 	FunctionName         *string           // required, uri FunctionName
-	Marker               *string           // querystring Marker
-	MaxItems             *int32            // querystring MaxItems
 	Qualifier            *string           // querystring Qualifier
-	ReverseOrder         *bool             // querystring ReverseOrder
+	DurableExecutionName *string           // querystring DurableExecutionName
+	Statuses             []ExecutionStatus // querystring Statuses
 	StartedAfter         *time.Time        // querystring StartedAfter
 	StartedBefore        *time.Time        // querystring StartedBefore
-	Statuses             []ExecutionStatus // querystring Statuses
+	ReverseOrder         *bool             // querystring ReverseOrder
+	Marker               *string           // querystring Marker
+	MaxItems             *int32            // querystring MaxItems
 }
 
 // ListDurableExecutionsByFunctionResponse is the output of ListDurableExecutionsByFunction.
@@ -1373,8 +1373,8 @@ type ListEventSourceMappingsRequest struct {
 
 // ListEventSourceMappingsResponse is the output of ListEventSourceMappings.
 type ListEventSourceMappingsResponse struct {
-	EventSourceMappings []EventSourceMappingConfiguration
 	NextMarker          *string
+	EventSourceMappings []EventSourceMappingConfiguration
 }
 
 // ListFunctionEventInvokeConfigsRequest is the input of ListFunctionEventInvokeConfigs.
@@ -1426,22 +1426,22 @@ type ListFunctionsByCodeSigningConfigRequest struct {
 
 // ListFunctionsByCodeSigningConfigResponse is the output of ListFunctionsByCodeSigningConfig.
 type ListFunctionsByCodeSigningConfigResponse struct {
-	FunctionArns []string
 	NextMarker   *string
+	FunctionArns []string
 }
 
 // ListFunctionsRequest is the input of ListFunctions.
 type ListFunctionsRequest struct {
+	MasterRegion    *string          // querystring MasterRegion
 	FunctionVersion *FunctionVersion // querystring FunctionVersion
 	Marker          *string          // querystring Marker
-	MasterRegion    *string          // querystring MasterRegion
 	MaxItems        *int32           // querystring MaxItems
 }
 
 // ListFunctionsResponse is the output of ListFunctions.
 type ListFunctionsResponse struct {
-	Functions  []FunctionConfiguration
 	NextMarker *string
+	Functions  []FunctionConfiguration
 }
 
 // ListLayerVersionsRequest is the input of ListLayerVersions.
@@ -1455,8 +1455,8 @@ type ListLayerVersionsRequest struct {
 
 // ListLayerVersionsResponse is the output of ListLayerVersions.
 type ListLayerVersionsResponse struct {
-	LayerVersions []LayerVersionsListItem
 	NextMarker    *string
+	LayerVersions []LayerVersionsListItem
 }
 
 // ListLayersRequest is the input of ListLayers.
@@ -1469,8 +1469,8 @@ type ListLayersRequest struct {
 
 // ListLayersResponse is the output of ListLayers.
 type ListLayersResponse struct {
-	Layers     []LayersListItem
 	NextMarker *string
+	Layers     []LayersListItem
 }
 
 // ListProvisionedConcurrencyConfigsRequest is the input of ListProvisionedConcurrencyConfigs.
@@ -1482,8 +1482,8 @@ type ListProvisionedConcurrencyConfigsRequest struct {
 
 // ListProvisionedConcurrencyConfigsResponse is the output of ListProvisionedConcurrencyConfigs.
 type ListProvisionedConcurrencyConfigsResponse struct {
-	NextMarker                    *string
 	ProvisionedConcurrencyConfigs []ProvisionedConcurrencyConfigListItem
+	NextMarker                    *string
 }
 
 // ListTagsRequest is the input of ListTags.
@@ -1511,10 +1511,10 @@ type ListVersionsByFunctionResponse struct {
 
 // LoggingConfig is the type of CreateFunctionRequest.LoggingConfig, FunctionConfiguration.LoggingConfig, UpdateFunctionConfigurationRequest.LoggingConfig.
 type LoggingConfig struct {
-	ApplicationLogLevel *ApplicationLogLevel
 	LogFormat           *LogFormat
-	LogGroup            *string
+	ApplicationLogLevel *ApplicationLogLevel
 	SystemLogLevel      *SystemLogLevel
+	LogGroup            *string
 }
 
 // OnFailure is the type of DestinationConfig.OnFailure.
@@ -1529,52 +1529,52 @@ type OnSuccess struct {
 
 // Operation is the type of CheckpointUpdatedExecutionState.Operations, GetDurableExecutionStateResponse.Operations.
 type Operation struct {
+	Id                   *string // required
+	ParentId             *string
+	Name                 *string
+	Type                 *OperationType // required
+	SubType              *string
+	StartTimestamp       *time.Time // required
+	EndTimestamp         *time.Time
+	Status               *OperationStatus // required
+	ExecutionDetails     *ExecutionDetails
+	ContextDetails       *ContextDetails
+	StepDetails          *StepDetails
+	WaitDetails          *WaitDetails
 	CallbackDetails      *CallbackDetails
 	ChainedInvokeDetails *ChainedInvokeDetails
-	ContextDetails       *ContextDetails
-	EndTimestamp         *time.Time
-	ExecutionDetails     *ExecutionDetails
-	Id                   *string // required
-	Name                 *string
-	ParentId             *string
-	StartTimestamp       *time.Time       // required
-	Status               *OperationStatus // required
-	StepDetails          *StepDetails
-	SubType              *string
-	Type                 *OperationType // required
-	WaitDetails          *WaitDetails
 }
 
 // OperationUpdate is the type of CheckpointDurableExecutionRequest.Updates.
 type OperationUpdate struct {
+	Id                   *string // required
+	ParentId             *string
+	Name                 *string
+	Type                 *OperationType // required
+	SubType              *string
 	Action               *OperationAction // required
+	Payload              *string
+	Error                *ErrorObject
+	ContextOptions       *ContextOptions
+	StepOptions          *StepOptions
+	WaitOptions          *WaitOptions
 	CallbackOptions      *CallbackOptions
 	ChainedInvokeOptions *ChainedInvokeOptions
-	ContextOptions       *ContextOptions
-	Error                *ErrorObject
-	Id                   *string // required
-	Name                 *string
-	ParentId             *string
-	Payload              *string
-	StepOptions          *StepOptions
-	SubType              *string
-	Type                 *OperationType // required
-	WaitOptions          *WaitOptions
 }
 
 // PauseDetails is the type of GetDurableExecutionResponse.PauseDetails.
 type PauseDetails struct {
-	ExecutionTimeoutPaused *bool      // required
 	PauseRequestTimestamp  *time.Time // required
 	Reason                 *string
+	ExecutionTimeoutPaused *bool // required
 }
 
 // PauseDurableExecutionRequest is the input of PauseDurableExecution.
 type PauseDurableExecutionRequest struct {
-	ClientToken            *string
 	DurableExecutionArn    *string // required, uri DurableExecutionArn
-	ExecutionTimeoutPaused *bool
+	ClientToken            *string
 	Reason                 *string
+	ExecutionTimeoutPaused *bool
 }
 
 // PauseDurableExecutionResponse is the output of PauseDurableExecution.
@@ -1583,58 +1583,58 @@ type PauseDurableExecutionResponse struct {
 
 // PropagateTags is the type of CapacityProvider.PropagateTags, CreateCapacityProviderRequest.PropagateTags, UpdateCapacityProviderRequest.PropagateTags.
 type PropagateTags struct {
-	ExplicitTags map[string]string
 	Mode         *PropagateTagsMode
+	ExplicitTags map[string]string
 }
 
 // ProvisionedConcurrencyConfigListItem is the type of ListProvisionedConcurrencyConfigsResponse.ProvisionedConcurrencyConfigs.
 type ProvisionedConcurrencyConfigListItem struct {
-	AllocatedProvisionedConcurrentExecutions *int32
-	AvailableProvisionedConcurrentExecutions *int32
 	FunctionArn                              *string
-	LastModified                             *string
 	RequestedProvisionedConcurrentExecutions *int32
+	AvailableProvisionedConcurrentExecutions *int32
+	AllocatedProvisionedConcurrentExecutions *int32
 	Status                                   *ProvisionedConcurrencyStatusEnum
 	StatusReason                             *string
+	LastModified                             *string
 }
 
 // ProvisionedPollerConfig is the type of CreateEventSourceMappingRequest.ProvisionedPollerConfig, EventSourceMappingConfiguration.ProvisionedPollerConfig, UpdateEventSourceMappingRequest.ProvisionedPollerConfig.
 type ProvisionedPollerConfig struct {
-	MaximumPollers  *int32
 	MinimumPollers  *int32
+	MaximumPollers  *int32
 	PollerGroupName *string
 }
 
 // PublishLayerVersionRequest is the input of PublishLayerVersion.
 type PublishLayerVersionRequest struct {
+	LayerName               *string // required, uri LayerName
+	Description             *string
+	Content                 *LayerVersionContentInput // required
 	CompatibleArchitectures []Architecture
 	CompatibleRuntimes      []Runtime
-	Content                 *LayerVersionContentInput // required
-	Description             *string
-	LayerName               *string // required, uri LayerName
 	LicenseInfo             *string
 }
 
 // PublishLayerVersionResponse is the output of PublishLayerVersion.
 type PublishLayerVersionResponse struct {
-	CompatibleArchitectures []Architecture
-	CompatibleRuntimes      []Runtime
 	Content                 *LayerVersionContentOutput
-	CreatedDate             *string
-	Description             *string
 	LayerArn                *string
 	LayerVersionArn         *string
-	LicenseInfo             *string
+	Description             *string
+	CreatedDate             *string
 	Version                 *int64
+	CompatibleArchitectures []Architecture
+	CompatibleRuntimes      []Runtime
+	LicenseInfo             *string
 }
 
 // PublishVersionRequest is the input of PublishVersion.
 type PublishVersionRequest struct {
+	FunctionName *string // required, uri FunctionName
 	CodeSha256   *string
 	Description  *string
-	FunctionName *string // required, uri FunctionName
-	PublishTo    *FunctionVersionLatestPublished
 	RevisionId   *string
+	PublishTo    *FunctionVersionLatestPublished
 }
 
 // PutFunctionCodeSigningConfigRequest is the input of PutFunctionCodeSigningConfig.
@@ -1657,11 +1657,11 @@ type PutFunctionConcurrencyRequest struct {
 
 // PutFunctionEventInvokeConfigRequest is the input of PutFunctionEventInvokeConfig.
 type PutFunctionEventInvokeConfigRequest struct {
-	DestinationConfig        *DestinationConfig
 	FunctionName             *string // required, uri FunctionName
-	MaximumEventAgeInSeconds *int32
-	MaximumRetryAttempts     *int32
 	Qualifier                *string // querystring Qualifier
+	MaximumRetryAttempts     *int32
+	MaximumEventAgeInSeconds *int32
+	DestinationConfig        *DestinationConfig
 }
 
 // PutFunctionRecursionConfigRequest is the input of PutFunctionRecursionConfig.
@@ -1678,8 +1678,8 @@ type PutFunctionRecursionConfigResponse struct {
 // PutFunctionScalingConfigRequest is the input of PutFunctionScalingConfig.
 type PutFunctionScalingConfigRequest struct {
 	FunctionName          *string // required, uri FunctionName
-	FunctionScalingConfig *FunctionScalingConfig
 	Qualifier             *string // required, querystring Qualifier
+	FunctionScalingConfig *FunctionScalingConfig
 }
 
 // PutFunctionScalingConfigResponse is the output of PutFunctionScalingConfig.
@@ -1690,24 +1690,24 @@ type PutFunctionScalingConfigResponse struct {
 // PutProvisionedConcurrencyConfigRequest is the input of PutProvisionedConcurrencyConfig.
 type PutProvisionedConcurrencyConfigRequest struct {
 	FunctionName                    *string // required, uri FunctionName
-	ProvisionedConcurrentExecutions *int32  // required
 	Qualifier                       *string // required, querystring Qualifier
+	ProvisionedConcurrentExecutions *int32  // required
 }
 
 // PutProvisionedConcurrencyConfigResponse is the output of PutProvisionedConcurrencyConfig.
 type PutProvisionedConcurrencyConfigResponse struct {
+	RequestedProvisionedConcurrentExecutions *int32
 	AllocatedProvisionedConcurrentExecutions *int32
 	AvailableProvisionedConcurrentExecutions *int32
-	LastModified                             *string
-	RequestedProvisionedConcurrentExecutions *int32
 	Status                                   *ProvisionedConcurrencyStatusEnum
 	StatusReason                             *string
+	LastModified                             *string
 }
 
 // PutResourcePolicyRequest is the input of PutResourcePolicy.
 type PutResourcePolicyRequest struct {
-	Policy      *string // required
 	ResourceArn *string // required, uri ResourceArn
+	Policy      *string // required
 	RevisionId  *string
 }
 
@@ -1719,33 +1719,33 @@ type PutResourcePolicyResponse struct {
 
 // PutRuntimeManagementConfigRequest is the input of PutRuntimeManagementConfig.
 type PutRuntimeManagementConfigRequest struct {
-	FunctionName      *string // required, uri FunctionName
-	Qualifier         *string // querystring Qualifier
-	RuntimeVersionArn *string
+	FunctionName      *string          // required, uri FunctionName
+	Qualifier         *string          // querystring Qualifier
 	UpdateRuntimeOn   *UpdateRuntimeOn // required
+	RuntimeVersionArn *string
 }
 
 // PutRuntimeManagementConfigResponse is the output of PutRuntimeManagementConfig.
 type PutRuntimeManagementConfigResponse struct {
-	FunctionArn       *string // required
-	RuntimeVersionArn *string
 	UpdateRuntimeOn   *UpdateRuntimeOn // required
+	FunctionArn       *string          // required
+	RuntimeVersionArn *string
 }
 
 // RemoveLayerVersionPermissionRequest is the input of RemoveLayerVersionPermission.
 type RemoveLayerVersionPermissionRequest struct {
 	LayerName     *string // required, uri LayerName
-	RevisionId    *string // querystring RevisionId
-	StatementId   *string // required, uri StatementId
 	VersionNumber *int64  // required, uri VersionNumber
+	StatementId   *string // required, uri StatementId
+	RevisionId    *string // querystring RevisionId
 }
 
 // RemovePermissionRequest is the input of RemovePermission.
 type RemovePermissionRequest struct {
 	FunctionName *string // required, uri FunctionName
+	StatementId  *string // required, uri StatementId
 	Qualifier    *string // querystring Qualifier
 	RevisionId   *string // querystring RevisionId
-	StatementId  *string // required, uri StatementId
 }
 
 // ResolvedS3Object is the type of FunctionCodeLocation.ResolvedS3Object, LayerVersionContentOutput.ResolvedS3Object.
@@ -1757,8 +1757,8 @@ type ResolvedS3Object struct {
 
 // ResumeDurableExecutionRequest is the input of ResumeDurableExecution.
 type ResumeDurableExecutionRequest struct {
-	ClientToken         *string
 	DurableExecutionArn *string // required, uri DurableExecutionArn
+	ClientToken         *string
 	Reason              *string
 }
 
@@ -1774,8 +1774,8 @@ type RetryDetails struct {
 
 // RuntimeVersionConfig is the type of FunctionConfiguration.RuntimeVersionConfig.
 type RuntimeVersionConfig struct {
-	Error             *RuntimeVersionError
 	RuntimeVersionArn *string
+	Error             *RuntimeVersionError
 }
 
 // RuntimeVersionError is the type of RuntimeVersionConfig.Error.
@@ -1802,8 +1802,8 @@ type SelfManagedEventSource struct {
 // SelfManagedKafkaEventSourceConfig is the type of CreateEventSourceMappingRequest.SelfManagedKafkaEventSourceConfig, EventSourceMappingConfiguration.SelfManagedKafkaEventSourceConfig, UpdateEventSourceMappingRequest.SelfManagedKafkaEventSourceConfig.
 type SelfManagedKafkaEventSourceConfig struct {
 	ConsumerGroupId      *string
-	ConsumptionMode      *KafkaEventSourceMappingConsumptionMode
 	SchemaRegistryConfig *KafkaSchemaRegistryConfig
+	ConsumptionMode      *KafkaEventSourceMappingConsumptionMode
 }
 
 // SendDurableExecutionCallbackFailureRequest is the input of SendDurableExecutionCallbackFailure.
@@ -1855,9 +1855,9 @@ type SourceAccessConfiguration struct {
 // StepDetails is the type of Operation.StepDetails.
 type StepDetails struct {
 	Attempt              *int32
-	Error                *ErrorObject
 	NextAttemptTimestamp *time.Time
 	Result               *string
+	Error                *ErrorObject
 }
 
 // StepFailedDetails is the type of Event.StepFailedDetails.
@@ -1938,12 +1938,12 @@ type UntagResourceRequest struct {
 
 // UpdateAliasRequest is the input of UpdateAlias.
 type UpdateAliasRequest struct {
-	Description     *string
 	FunctionName    *string // required, uri FunctionName
-	FunctionVersion *string
 	Name            *string // required, uri Name
-	RevisionId      *string
+	FunctionVersion *string
+	Description     *string
 	RoutingConfig   *AliasRoutingConfiguration
+	RevisionId      *string
 }
 
 // UpdateCapacityProviderRequest is the input of UpdateCapacityProvider.
@@ -1961,10 +1961,10 @@ type UpdateCapacityProviderResponse struct {
 
 // UpdateCodeSigningConfigRequest is the input of UpdateCodeSigningConfig.
 type UpdateCodeSigningConfigRequest struct {
-	AllowedPublishers    *AllowedPublishers
 	CodeSigningConfigArn *string // required, uri CodeSigningConfigArn
-	CodeSigningPolicies  *CodeSigningPolicies
 	Description          *string
+	AllowedPublishers    *AllowedPublishers
+	CodeSigningPolicies  *CodeSigningPolicies
 }
 
 // UpdateCodeSigningConfigResponse is the output of UpdateCodeSigningConfig.
@@ -1974,116 +1974,116 @@ type UpdateCodeSigningConfigResponse struct {
 
 // UpdateEventSourceMappingRequest is the input of UpdateEventSourceMapping.
 type UpdateEventSourceMappingRequest struct {
-	AmazonManagedKafkaEventSourceConfig *AmazonManagedKafkaEventSourceConfig
-	BatchSize                           *int32
-	BisectBatchOnFunctionError          *bool
-	DestinationConfig                   *DestinationConfig
-	DocumentDBEventSourceConfig         *DocumentDBEventSourceConfig
-	Enabled                             *bool
-	FilterCriteria                      *FilterCriteria
-	FunctionName                        *string
-	FunctionResponseTypes               []FunctionResponseType
-	KMSKeyArn                           *string
-	LoggingConfig                       *EventSourceMappingLoggingConfig
-	MaximumBatchingWindowInSeconds      *int32
-	MaximumRecordAgeInSeconds           *int32
-	MaximumRetryAttempts                *int32
-	MetricsConfig                       *EventSourceMappingMetricsConfig
-	ParallelizationFactor               *int32
-	ProvisionedPollerConfig             *ProvisionedPollerConfig
-	ScalingConfig                       *ScalingConfig
-	SelfManagedKafkaEventSourceConfig   *SelfManagedKafkaEventSourceConfig
-	SourceAccessConfigurations          []SourceAccessConfiguration
-	TumblingWindowInSeconds             *int32
 	UUID                                *string // required, uri UUID
+	FunctionName                        *string
+	Enabled                             *bool
+	BatchSize                           *int32
+	FilterCriteria                      *FilterCriteria
+	KMSKeyArn                           *string
+	MetricsConfig                       *EventSourceMappingMetricsConfig
+	LoggingConfig                       *EventSourceMappingLoggingConfig
+	ScalingConfig                       *ScalingConfig
+	MaximumBatchingWindowInSeconds      *int32
+	ParallelizationFactor               *int32
+	DestinationConfig                   *DestinationConfig
+	MaximumRecordAgeInSeconds           *int32
+	BisectBatchOnFunctionError          *bool
+	MaximumRetryAttempts                *int32
+	TumblingWindowInSeconds             *int32
+	SourceAccessConfigurations          []SourceAccessConfiguration
+	FunctionResponseTypes               []FunctionResponseType
+	AmazonManagedKafkaEventSourceConfig *AmazonManagedKafkaEventSourceConfig
+	SelfManagedKafkaEventSourceConfig   *SelfManagedKafkaEventSourceConfig
+	DocumentDBEventSourceConfig         *DocumentDBEventSourceConfig
+	ProvisionedPollerConfig             *ProvisionedPollerConfig
 }
 
 // UpdateFunctionCodeRequest is the input of UpdateFunctionCode.
 type UpdateFunctionCodeRequest struct {
-	Architectures       []Architecture
-	DryRun              *bool
 	FunctionName        *string // required, uri FunctionName
-	ImageUri            *string
-	Publish             *bool
-	PublishTo           *FunctionVersionLatestPublished
-	RevisionId          *string
+	ZipFile             []byte
 	S3Bucket            *string
 	S3Key               *string
-	S3ObjectStorageMode *S3ObjectStorageMode
 	S3ObjectVersion     *string
+	S3ObjectStorageMode *S3ObjectStorageMode
+	ImageUri            *string
+	Architectures       []Architecture
+	Publish             *bool
+	PublishTo           *FunctionVersionLatestPublished
+	DryRun              *bool
+	RevisionId          *string
 	SourceKMSKeyArn     *string
-	ZipFile             []byte
 }
 
 // UpdateFunctionConfigurationRequest is the input of UpdateFunctionConfiguration.
 type UpdateFunctionConfigurationRequest struct {
-	AcceleratorConfig      *AcceleratorConfig
-	CapacityProviderConfig *CapacityProviderConfig
-	DeadLetterConfig       *DeadLetterConfig
-	Description            *string
-	DurableConfig          *DurableConfig
-	Environment            *Environment
-	EphemeralStorage       *EphemeralStorage
-	FileSystemConfigs      []FileSystemConfig
 	FunctionName           *string // required, uri FunctionName
-	Handler                *string
-	ImageConfig            *ImageConfig
-	KMSKeyArn              *string
-	Layers                 []string
-	LoggingConfig          *LoggingConfig
-	MemorySize             *int32
-	RevisionId             *string
 	Role                   *string
-	Runtime                *Runtime
-	RuntimeConfig          *FunctionRuntimeConfig
-	SnapStart              *SnapStart
+	Handler                *string
+	Description            *string
 	Timeout                *int32
-	TracingConfig          *TracingConfig
+	MemorySize             *int32
 	VpcConfig              *VpcConfig
+	Environment            *Environment
+	Runtime                *Runtime
+	DeadLetterConfig       *DeadLetterConfig
+	KMSKeyArn              *string
+	TracingConfig          *TracingConfig
+	RevisionId             *string
+	Layers                 []string
+	FileSystemConfigs      []FileSystemConfig
+	ImageConfig            *ImageConfig
+	EphemeralStorage       *EphemeralStorage
+	SnapStart              *SnapStart
+	LoggingConfig          *LoggingConfig
+	CapacityProviderConfig *CapacityProviderConfig
+	DurableConfig          *DurableConfig
+	RuntimeConfig          *FunctionRuntimeConfig
+	AcceleratorConfig      *AcceleratorConfig
 }
 
 // UpdateFunctionEventInvokeConfigRequest is the input of UpdateFunctionEventInvokeConfig.
 type UpdateFunctionEventInvokeConfigRequest struct {
-	DestinationConfig        *DestinationConfig
 	FunctionName             *string // required, uri FunctionName
-	MaximumEventAgeInSeconds *int32
-	MaximumRetryAttempts     *int32
 	Qualifier                *string // querystring Qualifier
+	MaximumRetryAttempts     *int32
+	MaximumEventAgeInSeconds *int32
+	DestinationConfig        *DestinationConfig
 }
 
 // UpdateFunctionUrlConfigRequest is the input of UpdateFunctionUrlConfig.
 type UpdateFunctionUrlConfigRequest struct {
+	FunctionName *string // required, uri FunctionName
+	Qualifier    *string // querystring Qualifier
 	AuthType     *FunctionUrlAuthType
 	Cors         *Cors
-	FunctionName *string // required, uri FunctionName
 	InvokeMode   *InvokeMode
-	Qualifier    *string // querystring Qualifier
 }
 
 // UpdateFunctionUrlConfigResponse is the output of UpdateFunctionUrlConfig.
 type UpdateFunctionUrlConfigResponse struct {
+	FunctionUrl      *string              // required
+	FunctionArn      *string              // required
 	AuthType         *FunctionUrlAuthType // required
 	Cors             *Cors
 	CreationTime     *string // required
-	FunctionArn      *string // required
-	FunctionUrl      *string // required
-	InvokeMode       *InvokeMode
 	LastModifiedTime *string // required
+	InvokeMode       *InvokeMode
 }
 
 // VpcConfig is the type of CreateFunctionRequest.VpcConfig, UpdateFunctionConfigurationRequest.VpcConfig.
 type VpcConfig struct {
-	Ipv6AllowedForDualStack *bool
-	SecurityGroupIds        []string
 	SubnetIds               []string
+	SecurityGroupIds        []string
+	Ipv6AllowedForDualStack *bool
 }
 
 // VpcConfigResponse is the type of FunctionConfiguration.VpcConfig.
 type VpcConfigResponse struct {
-	Ipv6AllowedForDualStack *bool
-	SecurityGroupIds        []string
 	SubnetIds               []string
+	SecurityGroupIds        []string
 	VpcId                   *string
+	Ipv6AllowedForDualStack *bool
 }
 
 // WaitCancelledDetails is the type of Event.WaitCancelledDetails.

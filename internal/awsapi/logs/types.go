@@ -4,11 +4,11 @@ package logs
 
 // CreateLogGroupRequest is the input of CreateLogGroup.
 type CreateLogGroupRequest struct {
-	DeletionProtectionEnabled *bool
-	KmsKeyId                  *string
-	LogGroupClass             *LogGroupClass
 	LogGroupName              *string // required
+	KmsKeyId                  *string
 	Tags                      map[string]string
+	LogGroupClass             *LogGroupClass
+	DeletionProtectionEnabled *bool
 }
 
 // CreateLogStreamRequest is the input of CreateLogStream.
@@ -36,13 +36,13 @@ type DeleteRetentionPolicyRequest struct {
 // DescribeLogGroupsRequest is the input of DescribeLogGroups.
 type DescribeLogGroupsRequest struct {
 	AccountIdentifiers    []string
-	IncludeLinkedAccounts *bool
+	LogGroupNamePrefix    *string
+	LogGroupNamePattern   *string
+	NextToken             *string
 	Limit                 *int32
+	IncludeLinkedAccounts *bool
 	LogGroupClass         *LogGroupClass
 	LogGroupIdentifiers   []string
-	LogGroupNamePattern   *string
-	LogGroupNamePrefix    *string
-	NextToken             *string
 }
 
 // DescribeLogGroupsResponse is the output of DescribeLogGroups.
@@ -53,13 +53,13 @@ type DescribeLogGroupsResponse struct {
 
 // DescribeLogStreamsRequest is the input of DescribeLogStreams.
 type DescribeLogStreamsRequest struct {
-	Descending          *bool
-	Limit               *int32
-	LogGroupIdentifier  *string
 	LogGroupName        *string
+	LogGroupIdentifier  *string
 	LogStreamNamePrefix *string
-	NextToken           *string
 	OrderBy             *OrderBy
+	Descending          *bool
+	NextToken           *string
+	Limit               *int32
 }
 
 // DescribeLogStreamsResponse is the output of DescribeLogStreams.
@@ -70,66 +70,66 @@ type DescribeLogStreamsResponse struct {
 
 // Entity is the type of PutLogEventsRequest.Entity.
 type Entity struct {
-	Attributes    map[string]string
 	KeyAttributes map[string]string
+	Attributes    map[string]string
 }
 
 // FilterLogEventsRequest is the input of FilterLogEvents.
 type FilterLogEventsRequest struct {
+	LogGroupName        *string
+	LogGroupIdentifier  *string
+	LogStreamNames      []string
+	LogStreamNamePrefix *string
+	StartTime           *int64
 	EndTime             *int64
 	FilterPattern       *string
-	Interleaved         *bool
-	Limit               *int32
-	LogGroupIdentifier  *string
-	LogGroupName        *string
-	LogStreamNamePrefix *string
-	LogStreamNames      []string
 	NextToken           *string
+	Limit               *int32
 	StartFromHead       *bool
-	StartTime           *int64
+	Interleaved         *bool
 	Unmask              *bool
 }
 
 // FilterLogEventsResponse is the output of FilterLogEvents.
 type FilterLogEventsResponse struct {
 	Events             []FilteredLogEvent
-	NextToken          *string
 	SearchedLogStreams []SearchedLogStream
+	NextToken          *string
 }
 
 // FilteredLogEvent is the type of FilterLogEventsResponse.Events.
 type FilteredLogEvent struct {
-	EventId       *string
-	IngestionTime *int64
 	LogStreamName *string
-	Message       *string
 	Timestamp     *int64
+	Message       *string
+	IngestionTime *int64
+	EventId       *string
 }
 
 // GetLogEventsRequest is the input of GetLogEvents.
 type GetLogEventsRequest struct {
-	EndTime            *int64
-	Limit              *int32
-	LogGroupIdentifier *string
 	LogGroupName       *string
+	LogGroupIdentifier *string
 	LogStreamName      *string // required
-	NextToken          *string
-	StartFromHead      *bool
 	StartTime          *int64
+	EndTime            *int64
+	NextToken          *string
+	Limit              *int32
+	StartFromHead      *bool
 	Unmask             *bool
 }
 
 // GetLogEventsResponse is the output of GetLogEvents.
 type GetLogEventsResponse struct {
 	Events            []OutputLogEvent
-	NextBackwardToken *string
 	NextForwardToken  *string
+	NextBackwardToken *string
 }
 
 // InputLogEvent is the type of PutLogEventsRequest.LogEvents.
 type InputLogEvent struct {
-	Message   *string // required
 	Timestamp *int64  // required
+	Message   *string // required
 }
 
 // ListTagsForResourceRequest is the input of ListTagsForResource.
@@ -154,11 +154,11 @@ type ListTagsLogGroupResponse struct {
 
 // LiveTailSessionLogEvent is the type of LiveTailSessionUpdate.SessionResults.
 type LiveTailSessionLogEvent struct {
-	IngestionTime      *int64
-	LogGroupIdentifier *string
 	LogStreamName      *string
+	LogGroupIdentifier *string
 	Message            *string
 	Timestamp          *int64
+	IngestionTime      *int64
 }
 
 // LiveTailSessionMetadata is the type of LiveTailSessionUpdate.SessionMetadata.
@@ -168,12 +168,12 @@ type LiveTailSessionMetadata struct {
 
 // LiveTailSessionStart is the type of StartLiveTailResponseStream.SessionStart.
 type LiveTailSessionStart struct {
-	LogEventFilterPattern *string
-	LogGroupIdentifiers   []string
-	LogStreamNamePrefixes []string
-	LogStreamNames        []string
 	RequestId             *string
 	SessionId             *string
+	LogGroupIdentifiers   []string
+	LogStreamNames        []string
+	LogStreamNamePrefixes []string
+	LogEventFilterPattern *string
 }
 
 // LiveTailSessionUpdate is the type of StartLiveTailResponseStream.SessionUpdate.
@@ -184,55 +184,55 @@ type LiveTailSessionUpdate struct {
 
 // LogGroup is the type of DescribeLogGroupsResponse.LogGroups.
 type LogGroup struct {
-	Arn                              *string
-	BearerTokenAuthenticationEnabled *bool
-	CreationTime                     *int64
-	DataProtectionStatus             *DataProtectionStatus
-	DeletionProtectionEnabled        *bool
-	InheritedProperties              []InheritedProperty
-	KmsKeyId                         *string
-	LogGroupArn                      *string
-	LogGroupClass                    *LogGroupClass
 	LogGroupName                     *string
-	MetricFilterCount                *int32
+	CreationTime                     *int64
 	RetentionInDays                  *int32
-	RetentionPolicyName              *string
+	MetricFilterCount                *int32
+	Arn                              *string
 	StoredBytes                      *int64
+	KmsKeyId                         *string
+	DataProtectionStatus             *DataProtectionStatus
+	InheritedProperties              []InheritedProperty
+	LogGroupClass                    *LogGroupClass
+	LogGroupArn                      *string
+	DeletionProtectionEnabled        *bool
+	BearerTokenAuthenticationEnabled *bool
+	RetentionPolicyName              *string
 }
 
 // LogStream is the type of DescribeLogStreamsResponse.LogStreams.
 type LogStream struct {
-	Arn                 *string
+	LogStreamName       *string
 	CreationTime        *int64
 	FirstEventTimestamp *int64
 	LastEventTimestamp  *int64
 	LastIngestionTime   *int64
-	LogStreamName       *string
-	StoredBytes         *int64
 	UploadSequenceToken *string
+	Arn                 *string
+	StoredBytes         *int64
 }
 
 // OutputLogEvent is the type of GetLogEventsResponse.Events.
 type OutputLogEvent struct {
-	IngestionTime *int64
-	Message       *string
 	Timestamp     *int64
+	Message       *string
+	IngestionTime *int64
 }
 
 // PutLogEventsRequest is the input of PutLogEvents.
 type PutLogEventsRequest struct {
-	Entity        *Entity
-	LogEvents     []InputLogEvent // required
 	LogGroupName  *string         // required
 	LogStreamName *string         // required
+	LogEvents     []InputLogEvent // required
 	SequenceToken *string
+	Entity        *Entity
 }
 
 // PutLogEventsResponse is the output of PutLogEvents.
 type PutLogEventsResponse struct {
 	NextSequenceToken     *string
-	RejectedEntityInfo    *RejectedEntityInfo
 	RejectedLogEventsInfo *RejectedLogEventsInfo
+	RejectedEntityInfo    *RejectedEntityInfo
 }
 
 // PutRetentionPolicyRequest is the input of PutRetentionPolicy.
@@ -248,9 +248,9 @@ type RejectedEntityInfo struct {
 
 // RejectedLogEventsInfo is the type of PutLogEventsResponse.RejectedLogEventsInfo.
 type RejectedLogEventsInfo struct {
-	ExpiredLogEventEndIndex  *int32
 	TooNewLogEventStartIndex *int32
 	TooOldLogEventEndIndex   *int32
+	ExpiredLogEventEndIndex  *int32
 }
 
 // SearchedLogStream is the type of FilterLogEventsResponse.SearchedLogStreams.
@@ -261,10 +261,10 @@ type SearchedLogStream struct {
 
 // StartLiveTailRequest is the input of StartLiveTail.
 type StartLiveTailRequest struct {
-	LogEventFilterPattern *string
 	LogGroupIdentifiers   []string // required
-	LogStreamNamePrefixes []string
 	LogStreamNames        []string
+	LogStreamNamePrefixes []string
+	LogEventFilterPattern *string
 }
 
 // StartLiveTailResponse is the output of StartLiveTail.
