@@ -21,7 +21,7 @@ const controlFD = 3
 // Supervise is the main function of a supervisor process. It returns when the
 // server's socket has closed and every process of the environment is gone.
 func Supervise() error {
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
 	syscall.CloseOnExec(controlFD)
 	w, err := newWire(os.NewFile(controlFD, "server"))
 	if err != nil {
@@ -37,6 +37,13 @@ func Supervise() error {
 		for range children {
 			s.reap()
 		}
+	}()
+	// Another server's way to end an environment whose handle it has.
+	terminate := make(chan os.Signal, 1)
+	signal.Notify(terminate, syscall.SIGTERM)
+	go func() {
+		<-terminate
+		w.c.Close()
 	}()
 	for {
 		var r request
