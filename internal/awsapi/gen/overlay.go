@@ -31,6 +31,7 @@ type extraError struct {
 	code   string
 	status int
 	fault  string
+	upper  bool // the member is Message, not message
 	why    string
 }
 
@@ -64,10 +65,10 @@ var services = []service{
 			"UpdateFunctionConfigurationRequest": {"checkUpdateRuntime"},
 		},
 		errors: []extraError{
-			{"ValidationException", 400, "", "an input breaks a constraint of its shape"},
-			{"SerializationException", 400, "", "an input's JSON has the wrong types"},
-			{"AccessDeniedException", 403, "", "the caller may not do this"},
-			{"RequestEntityTooLargeException", 413, "User", "a body or archive is larger than the operation takes"},
+			{"ValidationException", 400, "", false, "an input breaks a constraint of its shape"},
+			{"SerializationException", 400, "", false, "an input's JSON has the wrong types"},
+			{"AccessDeniedException", 403, "", true, "the caller may not do this"},
+			{"RequestEntityTooLargeException", 413, "User", false, "a body or archive is larger than the operation takes"},
 		},
 	},
 	{
@@ -80,8 +81,8 @@ var services = []service{
 			"PutRetentionPolicy", "StartLiveTail", "TagLogGroup", "TagResource", "UntagLogGroup", "UntagResource",
 		},
 		errors: []extraError{
-			{"SerializationException", 400, "", "an input's JSON has the wrong types"},
-			{"UnknownOperationException", 400, "", "the target names no operation"},
+			{"SerializationException", 400, "", false, "an input's JSON has the wrong types"},
+			{"UnknownOperationException", 400, "", false, "the target names no operation"},
 		},
 	},
 }

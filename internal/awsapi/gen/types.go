@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"sort"
+	"strconv"
 	"strings"
 )
 
@@ -213,6 +214,26 @@ func (g *generator) errors() {
 		g.p("return &awsapi.Error{Code: %q, Status: %d, Fault: %q, Message: message}", name, status, fault)
 		g.p("}\n")
 	}
+	g.p("// MessageKey is how an exception spells its message's member.")
+	g.p("func MessageKey(code string) string {")
+	g.p("switch code {")
+	var upper []string
+	for _, name := range g.shapeNames() {
+		if s := g.Shapes[name]; s.Exception {
+			if _, ok := s.member("Message"); ok {
+				upper = append(upper, strconv.Quote(name))
+			}
+		}
+	}
+	for _, e := range g.svc.errors {
+		if e.upper {
+			upper = append(upper, strconv.Quote(e.code))
+		}
+	}
+	if len(upper) > 0 {
+		g.p("case %s:\nreturn \"Message\"", strings.Join(upper, ",\n"))
+	}
+	g.p("}\nreturn \"message\"\n}\n")
 	for _, e := range g.svc.errors {
 		g.p("// %s is not in the model: %s.", e.code, e.why)
 		g.p("func %s(message string) *awsapi.Error {", e.code)

@@ -296,6 +296,52 @@ func UnsupportedMediaTypeException(message string) *awsapi.Error {
 	return &awsapi.Error{Code: "UnsupportedMediaTypeException", Status: 415, Fault: "User", Message: message}
 }
 
+// MessageKey is how an exception spells its message's member.
+func MessageKey(code string) string {
+	switch code {
+	case "CallbackTimeoutException",
+		"CodeSigningConfigNotFoundException",
+		"CodeVerificationFailedException",
+		"DurableExecutionAlreadyStartedException",
+		"EC2AccessDeniedException",
+		"EC2ThrottledException",
+		"EC2UnexpectedException",
+		"EFSIOException",
+		"EFSMountConnectivityException",
+		"EFSMountFailureException",
+		"EFSMountTimeoutException",
+		"ENILimitReachedException",
+		"ENINotReadyException",
+		"InvalidCodeSignatureException",
+		"InvalidRuntimeException",
+		"InvalidSecurityGroupIDException",
+		"InvalidSubnetIDException",
+		"InvalidZipFileException",
+		"KMSAccessDeniedException",
+		"KMSDisabledException",
+		"KMSInvalidStateException",
+		"KMSNotFoundException",
+		"NoPublishedVersionException",
+		"PublicPolicyException",
+		"RecursiveInvocationException",
+		"ResourceInUseException",
+		"ResourceNotFoundException",
+		"S3FilesMountConnectivityException",
+		"S3FilesMountFailureException",
+		"S3FilesMountTimeoutException",
+		"ServiceException",
+		"ServiceQuotaExceededException",
+		"SnapStartException",
+		"SnapStartNotReadyException",
+		"SnapStartRegenerationFailureException",
+		"SnapStartTimeoutException",
+		"SubnetIPAddressLimitReachedException",
+		"AccessDeniedException":
+		return "Message"
+	}
+	return "message"
+}
+
 // ValidationException is not in the model: an input breaks a constraint of its shape.
 func ValidationException(message string) *awsapi.Error {
 	return &awsapi.Error{Code: "ValidationException", Status: 400, Fault: "", Message: message}

@@ -81,6 +81,13 @@ func ValidationException(message string) *awsapi.Error {
 	return &awsapi.Error{Code: "ValidationException", Status: 400, Fault: "User", Message: message}
 }
 
+// MessageKey is how an exception spells its message's member.
+func MessageKey(code string) string {
+	switch code {
+	}
+	return "message"
+}
+
 // SerializationException is not in the model: an input's JSON has the wrong types.
 func SerializationException(message string) *awsapi.Error {
 	return &awsapi.Error{Code: "SerializationException", Status: 400, Fault: "", Message: message}
