@@ -22,6 +22,7 @@ type service struct {
 	namePatterns map[string]bool     // string shapes that every plain name matches: a shortcut
 	nullable     map[string]bool     // lists of which AWS does not say that elements must not be null
 	listWords    map[string]string   // by list: the constraint of its elements, where AWS words it in another way
+	checkFirst   map[string][]string // by input: members that are checked before the others
 	unchecked    map[string]bool     // "Shape.Member": checked elsewhere
 	extraChecks  map[string][]string // by input: functions to call when all constraints hold
 }
@@ -57,9 +58,10 @@ var services = []service{
 			"FunctionName": true, "NamespacedFunctionName": true, "UnqualifiedFunctionName": true,
 			"NumericLatestPublishedOrAliasQualifier": true,
 		},
-		nullable:  map[string]bool{"SubnetIds": true, "SecurityGroupIds": true},
-		listWords: map[string]string{"CompatibleRuntimes": "Member must satisfy enum value set: [" + strings.Join(usableRuntimes, ", ") + "]"},
-		unchecked: map[string]bool{"CreateFunctionRequest.Runtime": true, "UpdateFunctionConfigurationRequest.Runtime": true},
+		nullable:   map[string]bool{"SubnetIds": true, "SecurityGroupIds": true},
+		listWords:  map[string]string{"CompatibleRuntimes": "Member must satisfy enum value set: [" + strings.Join(usableRuntimes, ", ") + "]"},
+		checkFirst: map[string][]string{"PublishLayerVersionRequest": {"LayerName", "Description", "Content", "CompatibleRuntimes"}},
+		unchecked:  map[string]bool{"CreateFunctionRequest.Runtime": true, "UpdateFunctionConfigurationRequest.Runtime": true},
 		extraChecks: map[string][]string{
 			"CreateFunctionRequest":              {"checkCreateRuntime"},
 			"UpdateFunctionConfigurationRequest": {"checkUpdateRuntime"},

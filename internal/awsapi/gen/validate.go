@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -247,7 +248,18 @@ func (v *validator) enumWords(name string) string {
 // members checks the members of a structure in the variable in, whose path is the Go expression at.
 func (v *validator) members(name, in, at string) {
 	s := v.Shapes[name]
-	for _, m := range s.Members {
+	first := v.svc.checkFirst[name]
+	ordered := slices.Clone(s.Members)
+	slices.SortStableFunc(ordered, func(a, b member) int {
+		at := func(m member) int {
+			if i := slices.Index(first, m.Name); i >= 0 {
+				return i
+			}
+			return len(first)
+		}
+		return at(a) - at(b)
+	})
+	for _, m := range ordered {
 		if v.Shapes[m.Shape].EventStream {
 			continue
 		}

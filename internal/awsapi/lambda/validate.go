@@ -1207,13 +1207,13 @@ func (in *PublishLayerVersionRequest) Validate() error {
 	} else {
 		checkLayerVersionContentInput(&v, in.Content, "content"+".")
 	}
-	if in.CompatibleArchitectures != nil {
-		boundsOfCompatibleArchitectures.Check(&v, float64(len(in.CompatibleArchitectures)), "compatibleArchitectures", func() string { return wire.List(in.CompatibleArchitectures, func(x Architecture) string { return x }) })
-		constraintsOfArchitecture.CheckList(&v, in.CompatibleArchitectures, "compatibleArchitectures")
-	}
 	if in.CompatibleRuntimes != nil {
 		boundsOfCompatibleRuntimes.Check(&v, float64(len(in.CompatibleRuntimes)), "compatibleRuntimes", func() string { return wire.List(in.CompatibleRuntimes, func(x Runtime) string { return x }) })
 		constraintsOfCompatibleRuntimes.CheckList(&v, in.CompatibleRuntimes, "compatibleRuntimes")
+	}
+	if in.CompatibleArchitectures != nil {
+		boundsOfCompatibleArchitectures.Check(&v, float64(len(in.CompatibleArchitectures)), "compatibleArchitectures", func() string { return wire.List(in.CompatibleArchitectures, func(x Architecture) string { return x }) })
+		constraintsOfArchitecture.CheckList(&v, in.CompatibleArchitectures, "compatibleArchitectures")
 	}
 	if in.LicenseInfo != nil {
 		constraintsOfLicenseInfo.Check(&v, *in.LicenseInfo, "licenseInfo")
