@@ -128,11 +128,19 @@ func (f *framed) exchange(ev *instance.Event, deadline time.Time, sink instance.
 	case 'F':
 		t, payload, _ := bytes.Cut(body, []byte{0})
 		return &answer{errorType: string(t), payload: payload}, nil
+	case 'D':
+		t, payload, _ := bytes.Cut(body, []byte{0})
+		return nil, &lastWords{failure{Type: string(t), Payload: payload, Status: "error", Exit: true}}
 	case 'S':
 		return f.stream(string(body), sink)
 	}
 	return nil, errBadFrame
 }
+
+// lastWords is how an event failed whose runtime exits, having said why.
+type lastWords struct{ failure }
+
+func (w *lastWords) Error() string { return "the runtime exits: " + w.Type }
 
 // stream reads a streamed response to its end.
 func (f *framed) stream(contentType string, sink instance.Sink) (*answer, error) {

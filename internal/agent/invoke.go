@@ -190,6 +190,9 @@ func (e *environment) exchange(ev *instance.Event, deadline time.Time, sink inst
 	if errors.Is(err, errBadFrame) {
 		return ans, &failure{Type: "Runtime.Unknown", Status: "error", Payload: errorJSON("Runtime.Unknown", "RequestId: "+ev.RequestID+" Error: "+err.Error())}
 	}
+	if last := (*lastWords)(nil); errors.As(err, &last) {
+		return ans, &last.failure
+	}
 	// The connection is gone: the runtime is exiting.
 	timer := time.NewTimer(max(0, time.Until(deadline)))
 	defer timer.Stop()
