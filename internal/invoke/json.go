@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// checkJSON returns "" if b is one JSON value (or empty, which AWS takes as an
+// CheckEvent returns "" if b is one JSON value (or empty, which AWS takes as an
 // empty object), else the words with which AWS refuses it. AWS parses events with
 // Jackson, so the words are that parser's.
-func checkJSON(b []byte) string {
+func CheckEvent(b []byte) string {
 	if len(b) == 0 || json.Valid(b) && utf8.Valid(b) {
 		return ""
 	}

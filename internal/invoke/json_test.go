@@ -23,8 +23,8 @@ func TestCheckJSON(t *testing.T) {
 		if want != "" {
 			want = "Could not parse request body into json: Could not parse payload into json: " + want
 		}
-		if got := checkJSON([]byte(tt.in)); got != want {
-			t.Errorf("checkJSON(%q) =\n%q, want\n%q", tt.in, got, want)
+		if got := CheckEvent([]byte(tt.in)); got != want {
+			t.Errorf("CheckEvent(%q) =\n%q, want\n%q", tt.in, got, want)
 		}
 	}
 }
@@ -35,12 +35,12 @@ func FuzzCheckJSON(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got := checkJSON(b)
+		got := CheckEvent(b)
 		if ok := len(b) == 0 || json.Valid(b) && utf8.Valid(b); ok != (got == "") {
-			t.Errorf("checkJSON(%q) = %q, want a fault: %v", b, got, !ok)
+			t.Errorf("CheckEvent(%q) = %q, want a fault: %v", b, got, !ok)
 		}
 		if got != "" && !strings.Contains(got, "line: ") {
-			t.Errorf("checkJSON(%q) = %q, without a place", b, got)
+			t.Errorf("CheckEvent(%q) = %q, without a place", b, got)
 		}
 	})
 }

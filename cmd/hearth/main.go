@@ -1,0 +1,78 @@
+// Command hearth runs AWS Lambda functions on this machine.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hearth-run/hearth/internal/agent/confine"
+	"github.com/hearth-run/hearth/internal/backend/process"
+)
+
+// errFunction says that the function failed and that everything about it has
+// been printed already.
+var errFunction = errors.New("the function returned an error")
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == agentMode {
+		agentMain(os.Args[2:])
+		return
+	}
+	process.OwnAgent = []string{agentMode}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	cmd := newRoot()
+	err := cmd.ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		if !errors.Is(err, errFunction) {
+			fmt.Fprintln(os.Stderr, "hearth:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+// agentMode makes this program hearth-agent, where there is no other.
+const agentMode = "agent"
+
+func agentMain(args []string) {
+	if len(args) != 1 || args[0] != "supervise" {
+		fmt.Fprintln(os.Stderr, "hearth agent: only the server starts this")
+		os.Exit(2)
+	}
+	if err := confine.Supervise(); err != nil {
+		fmt.Fprintln(os.Stderr, "hearth agent:", err)
+		os.Exit(1)
+	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "hearth",
+		Short: "AWS Lambda on your own machines",
+		Long: `Hearth runs AWS Lambda functions on your own machines.
+
+  hearth run PATH    runs the function in a folder or archive, once or on a port
+  hearth serve       is a Lambda for the aws CLI, SDKs, Terraform, SAM and CDK`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(newRun(), newDeploy(), newInvoke(), newLogs(), newList(), newRemove())
+	return root
+}
+
+// local says whether a host name or address is this machine's loopback.
+func local(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
