@@ -64,7 +64,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newRun(), newDeploy(), newInvoke(), newLogs(), newList(), newRemove())
+	root.AddCommand(newRun(), newServe(), newDeploy(), newInvoke(), newLogs(), newList(), newRemove())
 	return root
 }
 

@@ -1,0 +1,195 @@
+package hearth
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the queue's PostgreSQL driver
+
+	"github.com/hearth-run/hearth/internal/api"
+	awslambda "github.com/hearth-run/hearth/internal/awsapi/lambda"
+	"github.com/hearth-run/hearth/internal/backend"
+	"github.com/hearth-run/hearth/internal/code"
+	"github.com/hearth-run/hearth/internal/invoke"
+	"github.com/hearth-run/hearth/internal/logs"
+	"github.com/hearth-run/hearth/internal/pool"
+	"github.com/hearth-run/hearth/internal/queue"
+	"github.com/hearth-run/hearth/internal/store"
+)
+
+// Start opens everything and begins to serve. ctx bounds the start. On error
+// Close still must be called.
+func (s *Server) Start(ctx context.Context) error {
+	if err := os.MkdirAll(s.cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	if err := s.lockData(); err != nil {
+		return err
+	}
+	// The port first: a second server on it fails before it touches anything.
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	if err := s.openState(ctx); err != nil {
+		return err
+	}
+	var err error
+	s.backends, err = openBackends(ctx, backendConfig{
+		names: s.cfg.Backends, dir: filepath.Join(s.cfg.Data, "instances"), cache: filepath.Join(s.cfg.Data, "cache"),
+		owner: s.id, code: s.code, access: s.access, log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	s.onClose(s.backends.Close)
+
+	s.pool = pool.New(pool.Config{
+		Select: s.backends.pick,
+		Output: func(d backend.Deployment) backend.Output {
+			stream := logStream(d.Version)
+			return backend.Output{Stream: stream, Logs: s.logs.Writer(logs.Scope{Account: d.AccountID, Region: d.Region}, d.LogGroup, stream)}
+		},
+		KeepAlive:    s.cfg.KeepAlive,
+		MaxInstances: s.cfg.MaxInstances,
+		Memory:       memoryPressure,
+		Logger:       s.log,
+	})
+	s.onClose(withTimeout(s.pool.Close))
+	s.invoke = invoke.New(invoke.Config{Store: s.store, Pool: s.pool, Queue: s.queue, AccountConcurrency: s.cfg.Concurrency, Logger: s.log})
+	s.invoke.Start()
+	s.onClose(withTimeout(s.invoke.Stop))
+
+	handler := api.New(api.Config{
+		Lambda:    awslambda.Unimplemented{},
+		Invoker:   s.invoke,
+		AccountID: s.cfg.AccountID,
+		Region:    s.cfg.Region,
+		Logger:    s.log,
+	})
+	s.http = &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second, IdleTimeout: 10 * time.Minute}
+	s.onClose(s.http.Close)
+	go func() {
+		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serve %s: %w", s.cfg.Listen, err)
+		}
+	}()
+	// What dead servers left is no reason to let clients wait.
+	reap, stop := context.WithCancel(context.Background())
+	reaped := make(chan struct{})
+	go func() {
+		defer close(reaped)
+		if err := s.backends.reap(reap); err != nil && reap.Err() == nil {
+			s.log.Error("what dead servers left could not all be removed", "err", err)
+		}
+	}()
+	s.onClose(func() error {
+		stop()
+		<-reaped
+		return nil
+	})
+	return nil
+}
+
+// lockData makes sure that no other server uses the data folder.
+func (s *Server) lockData() error {
+	path := filepath.Join(s.cfg.Data, "server.lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock data folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer f.Close()
+		pid := make([]byte, 20)
+		n, _ := f.ReadAt(pid, 0)
+		return fmt.Errorf("data folder %s is in use by the server with process ID %s; stop it, or give this one another --data", s.cfg.Data, strings.TrimSpace(string(pid[:n])))
+	}
+	f.Truncate(0)
+	f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	s.onClose(f.Close)
+	return nil
+}
+
+func (s *Server) listen(ctx context.Context) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is taken%s; stop that, or listen on another port (0 takes a free one)", s.cfg.Listen, holder(s.cfg.Listen))
+	}
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	s.listener = ln
+	s.onClose(func() error {
+		if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+// openState opens what outlives the server.
+func (s *Server) openState(ctx context.Context) (err error) {
+	stateConfig := store.Config{PostgresURL: s.cfg.PostgresURL, Logger: s.log}
+	if s.cfg.PostgresURL == "" {
+		stateConfig.Dir = s.cfg.Data
+	}
+	if s.store, err = store.Open(ctx, stateConfig); err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	s.onClose(s.store.Close)
+
+	var db *sql.DB
+	if s.cfg.PostgresURL != "" {
+		db, err = sql.Open("pgx", s.cfg.PostgresURL)
+	} else {
+		db, err = queue.OpenSQLite(filepath.Join(s.cfg.Data, "queue.db"))
+	}
+	if err != nil {
+		return fmt.Errorf("open queue: %w", err)
+	}
+	s.onClose(db.Close)
+	s.queue, err = queue.Open(ctx, queue.Config{DB: db, Postgres: s.cfg.PostgresURL != "", Owner: s.id, Alone: s.cfg.PostgresURL == "", Logger: s.log})
+	if err != nil {
+		return fmt.Errorf("open queue: %w", err)
+	}
+	s.onClose(s.queue.Close)
+
+	if s.code, err = code.Open(filepath.Join(s.cfg.Data, "code"), code.Config{Logger: s.log}); err != nil {
+		return err
+	}
+	s.onClose(s.code.Close)
+	if s.logs, err = logs.Open(filepath.Join(s.cfg.Data, "logs"), logs.Config{Logger: s.log}); err != nil {
+		return err
+	}
+	s.onClose(s.logs.Close)
+	return nil
+}
+
+// access is what d's function gets to reach AWS's APIs: configured
+// credentials, this server for Lambda and its logs, and the endpoints that this
+// server itself was told.
+func (s *Server) access(d backend.Deployment) backend.Access {
+	c := s.cfg.Credentials
+	a := backend.Access{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken, Endpoints: map[string]string{}}
+	if a.AccessKeyID == "" {
+		a.AccessKeyID, a.SecretAccessKey, a.SessionToken = d.AccountID, "hearth", "hearth"
+	}
+	for _, e := range os.Environ() {
+		if k, v, _ := strings.Cut(e, "="); strings.HasPrefix(k, "AWS_ENDPOINT_URL") && v != "" {
+			a.Endpoints[k] = v
+		}
+	}
+	for _, service := range []string{"LAMBDA", "CLOUDWATCH_LOGS"} {
+		a.Endpoints["AWS_ENDPOINT_URL_"+service] = s.URL()
+	}
+	return a
+}
