@@ -141,7 +141,7 @@ func TestRegions(t *testing.T) {
 func FuzzSplitFunction(f *testing.F) {
 	for _, s := range []string{"f", "f:1", "function:f:$LATEST", "111111111111:function:f", "us-east-1:111111111111:function:f",
 		"arn:aws:lambda:us-east-1:111111111111:function:f:live", "arn::lambda:f", "arn:aws:lambda:function", "function:function:function",
-		"us-isoz-a-1:f", "f:", ":f", "us-east-1:", "a.b:$LATEST.PUBLISHED", "111111111111:111111111111", "arn:1", "aa-iso-0:0"} {
+		"us-isoz-a-1:f", "f:", ":f", "us-east-1:", "a.b:$LATEST.PUBLISHED", "111111111111:111111111111", "arn:1", "aa-iso-0:0", "function:$LATEST"} {
 		f.Add(s)
 	}
 	pattern := regexp.MustCompile("^(?:" + functionPattern + ")$")

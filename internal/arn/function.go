@@ -99,10 +99,10 @@ func SplitFunction(name string) (f Function, ok bool) {
 			}
 		}
 	}
-	// Each part is taken where it is there and something follows it: that is
+	// Each part is taken where it is there and a name can follow it: that is
 	// how AWS's pattern, with its optional groups, comes to match.
 	take := func(is func(string) bool) string {
-		if part, r, ok := strings.Cut(rest, ":"); ok && r != "" && is(part) {
+		if part, r, ok := strings.Cut(rest, ":"); ok && r != "" && r[0] != '$' && is(part) {
 			rest = r
 			return part
 		}
