@@ -156,6 +156,16 @@ func (s *Service) run(ctx context.Context, fn *function, v *version, e *instance
 		d, id = &tenant, tenant.ID()
 	}
 	res, err := s.cfg.Pool.Do(ctx, d, id, s.limits(fn), e, sink)
+	var lost *pool.LostError
+	if errors.As(err, &lost) && lost.Reason.Kind == instance.EndOutOfMemory {
+		// The environment was killed as a whole; for the caller it is the function that failed.
+		res, err = &instance.Result{
+			ContentType:   "application/json",
+			FunctionError: instance.Unhandled,
+			ErrorType:     "Runtime.OutOfMemory",
+			Payload:       []byte(`{"errorType":"Runtime.OutOfMemory","errorMessage":"RequestId: ` + e.RequestID + ` Error: Runtime exited with error: signal: killed"}`),
+		}, nil
+	}
 	if s.cfg.Observe != nil {
 		var throttled *pool.ThrottleError
 		s.cfg.Observe(Observation{Function: d.ARN(), Async: async, Throttled: errors.As(err, &throttled), Result: res, Err: err})

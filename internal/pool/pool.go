@@ -159,7 +159,7 @@ func New(cfg Config) *Pool {
 //
 // Errors: *ThrottleError when a limit of limits is reached; ErrDraining; ErrFull;
 // a class of package backend when no instance could be started; ctx's error;
-// instance.ErrEnded when the instance was lost with the event. After any other
+// a *LostError when the instance was lost with the event. After any other
 // than the last, the function has surely not seen the event.
 func (p *Pool) Do(ctx context.Context, d *backend.Deployment, id string, limits []Limit, e *instance.Event, sink instance.Sink) (*instance.Result, error) {
 	if err := p.admit(limits); err != nil {
@@ -182,9 +182,33 @@ func (p *Pool) Do(ctx context.Context, d *backend.Deployment, id string, limits 
 		default:
 			p.discard(m)
 			p.leave(limits)
+			if errors.Is(err, instance.ErrEnded) {
+				return nil, &LostError{Handle: m.in.Handle, Reason: reason(m), Err: err}
+			}
 			return nil, fmt.Errorf("instance %s: %w", m.in.Handle, err)
 		}
 	}
+}
+
+// LostError says that an instance ended with an event, before the function's
+// answer. It wraps instance.ErrEnded.
+type LostError struct {
+	Handle backend.Handle
+	Reason instance.EndReason // empty where it can't be told
+	Err    error
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("instance %s: %v (%s) %s", e.Handle, e.Err, e.Reason.Kind, e.Reason.Detail)
+}
+
+func (e *LostError) Unwrap() error { return e.Err }
+
+func reason(m *member) (r instance.EndReason) {
+	if ended(m) {
+		r = m.in.Agent.Reason()
+	}
+	return r
 }
 
 // settle releases m and the event's admission once the instance is free again.
