@@ -1,22 +1,12 @@
-// Command hearth-agent works inside execution environments: as the supervisor
-// of a local instance's processes ("hearth-agent supervise").
+// Command hearth-agent works inside execution environments: as the first
+// process of a container that serves one function ("hearth-agent serve"), and
+// as the supervisor of a local instance's processes ("hearth-agent supervise").
 package main
 
 import (
-	"fmt"
 	"os"
 
-	"github.com/hearth-run/hearth/internal/agent/confine"
+	"github.com/hearth-run/hearth/internal/agent/agentmain"
 )
 
-func main() {
-	if len(os.Args) == 2 && os.Args[1] == "supervise" {
-		if err := confine.Supervise(); err != nil {
-			fmt.Fprintln(os.Stderr, "hearth-agent:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	fmt.Fprintln(os.Stderr, "usage: hearth-agent supervise")
-	os.Exit(2)
-}
+func main() { os.Exit(agentmain.Main(os.Args[1:])) }

@@ -107,6 +107,7 @@ func (s *Server) Serve(ln net.Listener) error {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		agent.Shutdown(ctx)
 		cancel()
+		s.logs.waitEmpty(5 * time.Second)
 	}
 	s.mu.Lock()
 	s.closed = true
@@ -119,6 +120,9 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.wg.Wait()
 	return err
 }
+
+// Stop makes Serve end the instance, through its SHUTDOWN phase, and return.
+func (s *Server) Stop() { s.finish() }
 
 // finish makes Serve return.
 func (s *Server) finish() { s.once.Do(func() { close(s.over) }) }
