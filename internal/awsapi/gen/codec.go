@@ -422,3 +422,25 @@ func (g *generator) streamWriter(op *Operation) {
 }
 
 func unexported(s string) string { return strings.ToLower(s[:1]) + s[1:] }
+
+// testTables writes the codecs by operation, for tests that go through all.
+func (g *generator) testTables() {
+	g.header(importWire)
+	g.p("// decoders read the input of an operation.")
+	g.p("var decoders = map[string]func(*wire.Request) (any, error){")
+	for _, name := range g.operationNames() {
+		g.p("%q: func(in *wire.Request) (any, error) { return Decode%s(in) },", name, exported(g.Operations[name].Input.Shape))
+	}
+	g.p("}\n")
+	g.p("// An encoder makes an empty output of an operation, and encodes it.")
+	g.p("type encoder struct {\nempty func() any\nencode func(*wire.Response, any)\n}\n")
+	g.p("var encoders = map[string]encoder{")
+	for _, op := range g.served() {
+		if op.Output == nil || g.stream(op) != "" {
+			continue
+		}
+		out := exported(op.Output.Shape)
+		g.p("%q: {func() any { return new(%s) }, func(res *wire.Response, v any) { encode%s(res, v.(*%s)) }},", op.Name, out, out, out)
+	}
+	g.p("}")
+}

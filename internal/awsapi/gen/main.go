@@ -53,14 +53,15 @@ func generate(models string, svc service) (map[string][]byte, error) {
 	}
 	g := &generator{Model: m, svc: svc}
 	parts := map[string]func(){
-		"types.go":      g.types,
-		"enums.go":      g.enums,
-		"service.go":    g.service,
-		"errors.go":     g.errors,
-		"decode.go":     g.decode,
-		"encode.go":     g.encode,
-		"validate.go":   g.validate,
-		"operations.go": g.routes,
+		"types.go":       g.types,
+		"enums.go":       g.enums,
+		"service.go":     g.service,
+		"errors.go":      g.errors,
+		"decode.go":      g.decode,
+		"encode.go":      g.encode,
+		"validate.go":    g.validate,
+		"operations.go":  g.routes,
+		"tables_test.go": g.testTables,
 	}
 	files := map[string][]byte{}
 	for name, write := range parts {
