@@ -76,6 +76,11 @@ func install(ctx context.Context, dir string, i *Interpreter) (string, error) {
 			return "", err
 		}
 	}
+	if i.lang.finish != nil {
+		if err := i.lang.finish(ctx, i, at); err != nil {
+			return "", err
+		}
+	}
 	return at, nil
 }
 

@@ -1,10 +1,16 @@
 package runtimes
 
 import (
+	"context"
+	"embed"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 )
 
 var java = language{
@@ -55,7 +61,67 @@ var java = language{
 	install: func(v string) string {
 		return "install a Java " + v + " runtime (sdk install java, or the system's package openjdk-" + v + "-jre-headless)"
 	},
-	command: func(i *Interpreter, l Layout) Command {
-		return Command{Args: []string{i.Path}}
-	},
+	files:       func() []file { return append(embedded(javaFiles, "java/lib"), file{name: "NOTICE", data: javaNotice}) },
+	finish:      archiveJava,
+	preparedFor: func(i *Interpreter) string { return i.Path + " " + i.Version },
+	command:     javaCommand,
+}
+
+//go:embed java/lib
+var javaFiles embed.FS
+
+//go:embed java/NOTICE
+var javaNotice []byte
+
+// javaArchive is the archive of loaded classes in the bootstrap's folder. It
+// halves the time of a start.
+const javaArchive = "classes.jsa"
+
+// archiveJava makes the archive. A virtual machine without that ability (before
+// Java 13) or with no room for it starts functions slower, no more.
+func archiveJava(ctx context.Context, i *Interpreter, dir string) error {
+	if parseVersion(i.Version).less(version{13}) {
+		return nil
+	}
+	tmp := filepath.Join(dir, ".new-"+javaArchive)
+	defer os.Remove(tmp)
+	cmd := exec.CommandContext(ctx, i.Path, "-XX:+UseSerialGC", "-XX:ArchiveClassesAtExit="+tmp, "-Xlog:all=off",
+		"-jar", filepath.Join(dir, "hearth.jar"), "warm")
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	cmd.WaitDelay = time.Second
+	if err := cmd.Run(); ctx.Err() != nil {
+		return ctx.Err()
+	} else if err != nil {
+		return nil
+	}
+	return os.Rename(tmp, filepath.Join(dir, javaArchive))
+}
+
+// javaCommand starts Java as Lambda does: the serial collector, from Java 17 on
+// the first compiler alone, a heap that leaves room for the rest of the function's
+// memory. What JAVA_TOOL_OPTIONS decides itself is left to it, since options of
+// the command line would win.
+func javaCommand(i *Interpreter, l Layout) Command {
+	own := l.Env["JAVA_TOOL_OPTIONS"]
+	says := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(own, w) })
+	}
+	v := parseVersion(i.Version)
+	args := []string{i.Path}
+	if !says("-XX:+UseSerialGC", "-XX:+UseParallelGC", "-XX:+UseG1GC", "-XX:+UseZGC", "-XX:+UseShenandoahGC", "-XX:+UseConcMarkSweepGC", "-XX:+UseEpsilonGC") {
+		args = append(args, "-XX:+UseSerialGC")
+	}
+	if !v.less(version{17}) && !says("TieredCompilation", "TieredStopAtLevel") {
+		args = append(args, "-XX:+TieredCompilation", "-XX:TieredStopAtLevel=1")
+	}
+	if l.MemoryMB > 0 && !says("-Xmx", "MaxHeapSize", "MaxRAMPercentage", "MaxRAMFraction") {
+		args = append(args, fmt.Sprintf("-XX:MaxHeapSize=%dk", l.MemoryMB*1024*85/100))
+	}
+	if archive := filepath.Join(l.Bootstrap, javaArchive); l.has(archive) && !says("SharedArchiveFile", "-Xshare", "AOTCache") {
+		// One that doesn't fit any more is not worth a line in the function's log.
+		args = append(args, "-XX:SharedArchiveFile="+archive, "-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off")
+	}
+	args = append(args, "-Djava.net.preferIPv4Stack=true", "-jar", filepath.Join(l.Bootstrap, "hearth.jar"))
+	return Command{Args: args}
 }

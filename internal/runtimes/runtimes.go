@@ -192,6 +192,9 @@ type language struct {
 
 	files   func() []file // of the bootstrap; nil means none
 	prepare func(ctx context.Context, i *Interpreter, dir string) error
+	// finish adds what can only be made where the bootstrap stays, e.g. because it
+	// holds paths. It runs once the folder is usable and may run twice.
+	finish func(ctx context.Context, i *Interpreter, dir string) error
 	// preparedFor names what prepare makes, apart for interpreters that can't share it.
 	preparedFor func(i *Interpreter) string
 	command     func(i *Interpreter, l Layout) Command

@@ -151,6 +151,10 @@ func run(ctx context.Context, client Client, c Case, task string, mode Mode) (Re
 	exit := ""
 	select {
 	case <-p.idle:
+		// Some clients ask for the next event before their answer is out.
+		for until := time.Now().Add(time.Second); !p.answered() && time.Now().Before(until); {
+			time.Sleep(time.Millisecond)
+		}
 	case <-ended:
 		exit = cmd.ProcessState.String()
 	}
@@ -209,6 +213,13 @@ func (p *peer) answer(a Answer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.answers = append(p.answers, a)
+}
+
+// answered reports whether there is an answer to each event.
+func (p *peer) answered() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.answers) >= len(p.events)
 }
 
 func (p *peer) fault(format string, args ...any) {
@@ -319,6 +330,9 @@ func (p *peer) serveFrames(conn *os.File) {
 		case 'N':
 		case 'I':
 			p.answer(Answer{Kind: "init error", ContentType: "application/json", ErrorType: first, Body: rest})
+			continue
+		case 'D':
+			p.answer(Answer{Kind: "error", RequestID: id, ContentType: "application/json", ErrorType: first, Body: rest})
 			continue
 		case 'R':
 			p.answer(Answer{Kind: "response", RequestID: id, ContentType: "application/json", Body: body})
