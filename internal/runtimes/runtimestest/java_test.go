@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,9 +60,13 @@ func TestJava(t *testing.T) {
 	for _, i := range found {
 		t.Run(i.Runtime, func(t *testing.T) {
 			official := Client{Name: "aws-lambda-java-runtime-interface-client", Command: func(c Case, task string) ([]string, map[string]string) {
-				return []string{i.Path, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:MaxHeapSize=111411k", "-Djava.net.preferIPv4Stack=true",
+				args := []string{i.Path, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:MaxHeapSize=111411k", "-Djava.net.preferIPv4Stack=true",
 					"--add-opens=java.base/java.io=ALL-UNNAMED", "-Xlog:disable", "-Xlog:all=error:stderr",
-					"-cp", filepath.Join(client, "*"), "com.amazonaws.services.lambda.runtime.api.client.AWSLambda", c.Handler}, nil
+					"-cp", filepath.Join(client, "*"), "com.amazonaws.services.lambda.runtime.api.client.AWSLambda", c.Handler}
+				if i.Runtime == "java25" {
+					args = slices.Insert(args, 1, "--enable-native-access=ALL-UNNAMED") // or Java warns
+				}
+				return args, nil
 			}}
 			ours := hearth(t, i)
 			// One at a time: AWS's client writes its library to a path of its own in /tmp.
