@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/hearth-run/hearth/internal/awsapi"
 	"github.com/hearth-run/hearth/internal/awsapi/lambda"
@@ -55,6 +56,7 @@ type Handler struct {
 	log    *slog.Logger
 	hosts  map[string]bool
 	budget *budget
+	grace  time.Duration // bodyGrace, less in tests
 
 	lambda router[lambda.Service]
 	logs   map[string]*logsOperation // by X-Amz-Target
@@ -82,6 +84,7 @@ func New(cfg Config) *Handler {
 		log:    cfg.Logger,
 		hosts:  map[string]bool{},
 		budget: newBudget(cfg.BodyBudget),
+		grace:  bodyGrace,
 		lambda: newRouter(lambda.Operations),
 		logs:   logsOperations(),
 	}
@@ -125,7 +128,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	x.facts = h.facts(r)
+	x.facts, x.service = h.facts(r)
 	if target := r.Header.Get("X-Amz-Target"); target != "" || x.service == "logs" {
 		x.protocol = jsonRPC
 		x.serveLogs(target)

@@ -44,11 +44,11 @@ func (x *exchange) readBody(limit int64, name string) ([]byte, error) {
 
 	// A client that sends a byte a second must not hold the budget for ever.
 	control := http.NewResponseController(x.w)
-	_ = control.SetReadDeadline(time.Now().Add(bodyGrace + time.Duration(reserve)*time.Second/bodyRate)) // best effort: not all connections have deadlines
+	_ = control.SetReadDeadline(time.Now().Add(x.grace + time.Duration(reserve)*time.Second/bodyRate)) // best effort: not all connections have deadlines
 	body, err := readAll(x.r.Body, n, limit)
-	_ = control.SetReadDeadline(time.Time{})
 	switch {
 	case err == nil:
+		_ = control.SetReadDeadline(time.Time{})
 		return body, nil
 	case errors.Is(err, errTooLong):
 		x.drain()
@@ -90,8 +90,8 @@ func (x *exchange) drain() {
 	if x.r.Header.Get("Expect") != "" {
 		return
 	}
-	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(bodyGrace)) // best effort, as above
-	_, _ = io.CopyN(io.Discard, x.r.Body, drainLimit)                              // whatever ends it, the answer follows
+	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(x.grace)) // best effort, as above
+	_, _ = io.CopyN(io.Discard, x.r.Body, drainLimit)                            // whatever ends it, the answer follows
 }
 
 // budget is a weighted semaphore over bytes; who waits is served in order.

@@ -12,10 +12,11 @@ import (
 	"github.com/hearth-run/hearth/internal/awsapi"
 )
 
-// facts finds out who asks, and for which region. Signatures are not verified here.
-func (h *Handler) facts(r *http.Request) awsapi.Request {
-	key, region, _ := credential(r)
-	f := awsapi.Request{ID: newID(), AccessKeyID: key, AccountID: h.cfg.AccountID, Region: h.cfg.Region, Partition: "aws"}
+// facts finds out who asks, for which region, and of which service, as far as
+// the signature says. Signatures are not verified here.
+func (h *Handler) facts(r *http.Request) (f awsapi.Request, service string) {
+	key, region, service := credential(r)
+	f = awsapi.Request{ID: newID(), AccessKeyID: key, AccountID: h.cfg.AccountID, Region: h.cfg.Region, Partition: "aws"}
 	if arn.IsAccountID(key) {
 		f.AccountID = key
 	}
@@ -28,7 +29,7 @@ func (h *Handler) facts(r *http.Request) awsapi.Request {
 		scheme = "https://"
 	}
 	f.BaseURL = scheme + r.Host
-	return f
+	return f, service
 }
 
 // credential takes a request's signature apart:

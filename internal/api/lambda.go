@@ -29,9 +29,9 @@ func bodyLimit(operation string) (int64, string) {
 
 // serveLambda answers an operation of the Lambda API.
 func (x *exchange) serveLambda() {
-	op, labels, wrongMethod := x.lambda.find(x.r.Method, x.r.URL.EscapedPath(), x.r.URL.RawQuery)
+	op, labels := x.lambda.find(x.r.Method, x.r.URL.EscapedPath(), x.r.URL.RawQuery)
 	if op == nil {
-		x.unknownPath(wrongMethod)
+		x.fail(denied("Unable to determine service/operation name to be authorized"))
 		return
 	}
 	x.operation = op.Name
@@ -74,13 +74,4 @@ func (x *exchange) respond(out *wire.Response, contentType []string) {
 	x.began = true
 	x.w.WriteHeader(out.Status)
 	_, _ = x.w.Write(out.B) // the client may be gone
-}
-
-// unknownPath answers requests that mean no operation.
-func (x *exchange) unknownPath(wrongMethod bool) {
-	if wrongMethod {
-		x.fail(denied("Missing Authentication Token"))
-		return
-	}
-	x.fail(denied("Unable to determine service/operation name to be authorized"))
 }

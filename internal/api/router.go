@@ -62,24 +62,19 @@ func cutSegments(path string) (prefix, rest string) {
 	return path[:at-1], path[at:]
 }
 
-// find returns the operation and the decoded labels, or nil. wrongMethod says
-// that the path is known, with other methods.
-func (t router[S]) find(method, escapedPath, query string) (op *wire.Operation[S], labels []string, wrongMethod bool) {
+// find returns the operation and the decoded labels, or nil.
+func (t router[S]) find(method, escapedPath, query string) (op *wire.Operation[S], labels []string) {
 	prefix, rest := cutSegments(escapedPath)
 	rest = strings.TrimSuffix(rest, "/") // old clients end some paths so
 	list := t.routes[prefix]
 	for _, wide := range []bool{false, true} {
 		for i := range list {
 			n := &list[i]
-			if n.key != "" && !hasParameter(query, n.key, n.value) {
+			if n.op.Method != method || n.key != "" && !hasParameter(query, n.key, n.value) {
 				continue
 			}
 			raw, ok := n.match(rest, wide)
 			if !ok {
-				continue
-			}
-			if n.op.Method != method {
-				wrongMethod = true
 				continue
 			}
 			for i, s := range raw {
@@ -89,14 +84,14 @@ func (t router[S]) find(method, escapedPath, query string) (op *wire.Operation[S
 					}
 				}
 			}
-			return n.op, raw, false
+			return n.op, raw
 		}
 	}
-	return nil, nil, wrongMethod
+	return nil, nil
 }
 
-// match returns the labels' values, still escaped. If wide, the first label takes all
-// segments that would be too many: the slashes of an ARN that was not escaped.
+// match returns the labels' values, still escaped. If wide, the first label, which
+// must be an ARN, takes all segments that would be too many: slashes that were not escaped.
 func (n *route[S]) match(rest string, wide bool) ([]string, bool) {
 	if wide {
 		extra := strings.Count(rest, "/") + 1 - len(n.segments)
@@ -107,6 +102,9 @@ func (n *route[S]) match(rest string, wide bool) ([]string, bool) {
 		for i, seg := range n.segments {
 			if seg == "" {
 				joined := strings.Join(parts[i:i+extra+1], "/")
+				if !strings.HasPrefix(joined, "arn") {
+					return nil, false
+				}
 				parts = append(parts[:i:i], append([]string{joined}, parts[i+extra+1:]...)...)
 				break
 			}
