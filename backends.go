@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hearth-run/hearth/internal/backend"
+	"github.com/hearth-run/hearth/internal/backend/docker"
 	"github.com/hearth-run/hearth/internal/backend/process"
 	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/pool"
@@ -25,15 +27,32 @@ type backendConfig struct {
 	owner  string
 	code   *code.Store
 	access func(backend.Deployment) backend.Access
+	docker docker.Config // of container engines; what is common is filled in
 	log    *slog.Logger
 }
 
 // selection is a server's backends, in order of preference.
 type selection struct {
-	auto bool
-	all  []backend.Backend
+	all []*choice
 }
 
+// choice is a backend that is opened when it is first needed, so that a start
+// waits for no engine.
+type choice struct {
+	name string
+	auto bool // nobody asked for it by name
+	open func() (backend.Backend, error)
+	once sync.Once
+	b    backend.Backend
+	err  error
+}
+
+func (c *choice) get() (backend.Backend, error) {
+	c.once.Do(func() { c.b, c.err = c.open() })
+	return c.b, c.err
+}
+
+// openBackends opens the backends that are asked for by name, and prepares the others.
 func openBackends(ctx context.Context, cfg backendConfig) (_ *selection, err error) {
 	s := &selection{}
 	defer func() {
@@ -45,22 +64,60 @@ func openBackends(ctx context.Context, cfg backendConfig) (_ *selection, err err
 	if len(names) == 0 {
 		names = []string{"auto"}
 	}
-	for _, name := range names {
-		switch name = strings.TrimSpace(name); name {
-		case "auto":
-			s.auto = true
-			fallthrough
+	add := func(name string, auto bool) error {
+		c := &choice{name: name, auto: auto}
+		switch name {
 		case process.Name:
-			b, err := process.New(process.Config{Dir: cfg.dir, Cache: cfg.cache, Owner: cfg.owner, Code: cfg.code, Access: cfg.access, Logger: cfg.log})
-			if err != nil {
-				return nil, err
+			c.open = func() (backend.Backend, error) {
+				return process.New(process.Config{Dir: filepath.Join(cfg.dir, process.Name), Cache: cfg.cache, Owner: cfg.owner, Code: cfg.code, Access: cfg.access, Logger: cfg.log})
 			}
-			s.all = append(s.all, b)
+		case "docker", "podman", "engine":
+			c.open = func() (backend.Backend, error) { return openEngine(cfg, name) }
 		default:
-			return nil, fmt.Errorf("there is no backend %q; there are auto and process", name)
+			return fmt.Errorf("there is no backend %q; there are auto, process, docker and podman", name)
+		}
+		s.all = append(s.all, c)
+		if !auto || name == process.Name {
+			_, err := c.get()
+			return err
+		}
+		return nil
+	}
+	for _, name := range names {
+		if name = strings.TrimSpace(name); name != "auto" {
+			err = add(name, false)
+		} else if err = add(process.Name, true); err == nil {
+			err = add("engine", true)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	return s, nil
+}
+
+// openEngine opens the backend of the container engine that is found: the one
+// named want, or whichever answers first.
+func openEngine(cfg backendConfig, want string) (backend.Backend, error) {
+	if want == "engine" {
+		want = ""
+	}
+	engine, err := docker.Find(context.Background(), want)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", backend.ErrUnreachable, err)
+	}
+	c := cfg.docker
+	c.Engine, c.Dir, c.Owner, c.Code, c.Access, c.Logger = engine, filepath.Join(cfg.dir, engine.Name), cfg.owner, cfg.code, cfg.access, cfg.log
+	c.Agent = func(ctx context.Context, goarch string) (string, error) {
+		return process.AgentFor(ctx, "linux", goarch)
+	}
+	cfg.log.Info("container engine found", "engine", engine.Name, "version", engine.Version, "host", engine.Host, "why", engine.Why)
+	b, err := docker.New(c)
+	if err != nil {
+		engine.Client.Close()
+		return nil, err
+	}
+	return b, nil
 }
 
 // pick returns the first backend that runs d as asked, else the first that
@@ -69,8 +126,11 @@ func (s *selection) pick(d backend.Deployment) (backend.Backend, string, error) 
 	var second backend.Backend
 	var warning string
 	var errs []error
-	for _, b := range s.all {
-		err := b.CanRun(d)
+	for _, c := range s.all {
+		b, err := c.get()
+		if err == nil {
+			err = b.CanRun(d)
+		}
 		var w *backend.Warning
 		switch {
 		case err == nil:
@@ -89,10 +149,25 @@ func (s *selection) pick(d backend.Deployment) (backend.Backend, string, error) 
 	return nil, "", errors.Join(errs...)
 }
 
+// names returns the names of the backends that can be used.
+func (s *selection) names() []string {
+	var names []string
+	for _, c := range s.all {
+		if b, err := c.get(); err == nil {
+			names = append(names, b.Name())
+		}
+	}
+	return names
+}
+
 // reap ends what dead servers left on every backend.
 func (s *selection) reap(ctx context.Context) error {
 	var errs []error
-	for _, b := range s.all {
+	for _, c := range s.all {
+		b, err := c.get()
+		if err != nil {
+			continue // nothing of ours can be on an engine that is not there
+		}
 		if err := b.ReapStale(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("backend %s: %w", b.Name(), err))
 		}
@@ -100,11 +175,14 @@ func (s *selection) reap(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Close closes all backends.
+// Close closes all backends that were opened.
 func (s *selection) Close() error {
 	var errs []error
-	for _, b := range s.all {
-		errs = append(errs, b.Close())
+	for _, c := range s.all {
+		c.once.Do(func() { c.err = errors.New("closed") })
+		if c.b != nil {
+			errs = append(errs, c.b.Close())
+		}
 	}
 	return errors.Join(errs...)
 }

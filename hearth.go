@@ -125,13 +125,10 @@ func New(cfg Config) (*Server, error) {
 // URL is how clients reach the server. Only valid after Start.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
 
-// Backends names the backends that functions may run on, in order of preference.
+// Backends names the backends that functions may run on, in order of
+// preference. It waits for engines that are asked whether they are there.
 func (s *Server) Backends() []string {
-	names := make([]string, len(s.backends.all))
-	for i, b := range s.backends.all {
-		names[i] = b.Name()
-	}
-	return names
+	return s.backends.names()
 }
 
 // Runtimes names the runtimes that this machine's interpreters run, with

@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/hearth-run/hearth/internal/agent/confine"
+	"github.com/hearth-run/hearth/internal/agent/agentmain"
 	"github.com/hearth-run/hearth/internal/backend/process"
 )
 
@@ -23,8 +23,7 @@ var errFunction = errors.New("the function returned an error")
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == agentMode {
-		agentMain(os.Args[2:])
-		return
+		os.Exit(agentmain.Main(os.Args[2:]))
 	}
 	process.OwnAgent = []string{agentMode}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -41,17 +40,6 @@ func main() {
 
 // agentMode makes this program hearth-agent, where there is no other.
 const agentMode = "agent"
-
-func agentMain(args []string) {
-	if len(args) != 1 || args[0] != "supervise" {
-		fmt.Fprintln(os.Stderr, "hearth agent: only the server starts this")
-		os.Exit(2)
-	}
-	if err := confine.Supervise(); err != nil {
-		fmt.Fprintln(os.Stderr, "hearth agent:", err)
-		os.Exit(1)
-	}
-}
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{

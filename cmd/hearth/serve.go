@@ -145,10 +145,10 @@ func banner(w io.Writer, s *hearth.Server, f serveFlags) {
   Hearth             hearth deploy DIR; hearth invoke NAME%[3]s
 
   data               %[4]s
-  backends           %[5]s
-`, url, f.region, endpointHint(url), f.data, strings.Join(s.Backends(), ", "))
-	// Finding interpreters for the first time means to run them.
+`, url, f.region, endpointHint(url), f.data)
+	// To find engines and interpreters means to ask and run them.
 	go func() {
+		fmt.Fprintf(w, "  backends           %s\n", strings.Join(s.Backends(), ", "))
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		found := s.Runtimes(ctx)

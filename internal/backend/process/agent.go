@@ -56,6 +56,28 @@ func Agent(ctx context.Context) (program string, args []string, err error) {
 	return agentOnce.program, agentOnce.args, nil
 }
 
+// AgentFor returns a static hearth-agent for another platform: the file
+// hearth-agent-GOOS-GOARCH beside this program, or hearth-agent where that is
+// for the platform, or one that is built.
+func AgentFor(ctx context.Context, goos, goarch string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find hearth-agent: %w", err)
+	}
+	beside := filepath.Join(filepath.Dir(self), "hearth-agent")
+	if named := beside + "-" + goos + "-" + goarch; isProgram(named) {
+		return named, nil
+	}
+	if goos == runtime.GOOS && goarch == runtime.GOARCH && isProgram(beside) {
+		return beside, nil
+	}
+	built, err := BuildAgent(ctx, goos, goarch)
+	if err != nil {
+		return "", fmt.Errorf("find hearth-agent for %s/%s: there is none beside %s, and none could be built: %w", goos, goarch, self, err)
+	}
+	return built, nil
+}
+
 func isProgram(p string) bool {
 	info, err := os.Stat(p)
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
