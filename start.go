@@ -21,9 +21,12 @@ import (
 	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/invoke"
 	"github.com/hearth-run/hearth/internal/logs"
+	"github.com/hearth-run/hearth/internal/logs/cloudwatch"
+	"github.com/hearth-run/hearth/internal/metrics"
 	"github.com/hearth-run/hearth/internal/pool"
 	"github.com/hearth-run/hearth/internal/queue"
 	"github.com/hearth-run/hearth/internal/store"
+	"github.com/hearth-run/hearth/internal/trace"
 )
 
 // Start opens everything and begins to serve. ctx bounds the start. On error
@@ -52,6 +55,15 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.onClose(s.backends.Close)
 
+	counters := metrics.New()
+	spans, err := trace.FromEnvironment(os.Getenv)
+	if err != nil {
+		return fmt.Errorf("OpenTelemetry: %w", err)
+	}
+	spans.Logger = s.log
+	tracer := trace.New(spans)
+	s.onClose(withTimeout(tracer.Close))
+
 	s.pool = pool.New(pool.Config{
 		Select: s.backends.pick,
 		Output: func(d backend.Deployment) backend.Output {
@@ -61,16 +73,24 @@ func (s *Server) Start(ctx context.Context) error {
 		KeepAlive:    s.cfg.KeepAlive,
 		MaxInstances: s.cfg.MaxInstances,
 		Memory:       memoryPressure,
+		Observe:      func(l pool.Start) { counters.Launched(l.Backend, l.Ready, l.Err) },
 		Logger:       s.log,
 	})
 	s.onClose(withTimeout(s.pool.Close))
-	s.invoke = invoke.New(invoke.Config{Store: s.store, Pool: s.pool, Queue: s.queue, AccountConcurrency: s.cfg.Concurrency, Logger: s.log})
+	counters.Gauge("hearth_instances", "Instances, idle and busy.", func() float64 { return float64(s.pool.Stats().Instances) })
+	counters.Gauge("hearth_instances_idle", "Instances that wait for an event.", func() float64 { return float64(s.pool.Stats().Idle) })
+	s.invoke = invoke.New(invoke.Config{
+		Store: s.store, Pool: s.pool, Queue: s.queue, AccountConcurrency: s.cfg.Concurrency,
+		Metrics: counters, Tracer: tracer, Logger: s.log,
+	})
 	s.invoke.Start()
 	s.onClose(withTimeout(s.invoke.Stop))
 
 	handler := api.New(api.Config{
 		Lambda:    awslambda.Unimplemented{},
 		Invoker:   s.invoke,
+		Logs:      cloudwatch.New(s.logs),
+		Mounts:    map[string]http.Handler{"/_hearth/metrics/": counters.Handler()},
 		AccountID: s.cfg.AccountID,
 		Region:    s.cfg.Region,
 		Logger:    s.log,

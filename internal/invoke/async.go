@@ -12,6 +12,7 @@ import (
 	"github.com/hearth-run/hearth/internal/arn"
 	"github.com/hearth-run/hearth/internal/awsapi"
 	"github.com/hearth-run/hearth/internal/instance"
+	"github.com/hearth-run/hearth/internal/metrics"
 	"github.com/hearth-run/hearth/internal/pool"
 	"github.com/hearth-run/hearth/internal/queue"
 )
@@ -38,7 +39,7 @@ type queued struct {
 }
 
 // enqueue makes r durable, and answers for it.
-func (s *Service) enqueue(ctx context.Context, name arn.Function, v *version, r *Request) (*Response, error) {
+func (s *Service) enqueue(ctx context.Context, name arn.Function, fn *function, r *Request) (*Response, error) {
 	req := awsapi.RequestFrom(ctx)
 	q := queued{
 		RequestID: req.ID, Partition: name.Partition, Account: name.AccountID, Region: name.Region, Name: name.Name, Qualifier: name.Qualifier,
@@ -51,6 +52,7 @@ func (s *Service) enqueue(ctx context.Context, name arn.Function, v *version, r 
 	if err := s.cfg.Queue.Put(ctx, queue.Item{ID: q.RequestID, Key: name.Unqualified(), Body: body}); err != nil {
 		return nil, unavailable(fmt.Errorf("queue event: %w", err))
 	}
+	fn.metrics.Async()
 	return &Response{Status: 202, TraceID: q.TraceID}, nil
 }
 
@@ -147,6 +149,7 @@ func (w *worker) work(it *queue.Item) {
 	case reason == "":
 		w.finish(s.cfg.Queue.Done(ctx, it), it)
 	case next.IsZero():
+		s.cfg.Metrics.Function(metrics.Key{Account: q.Account, Region: q.Region, Name: q.Name}).AsyncDropped()
 		s.log.Warn("asynchronous event given up", "function", q.Name, "request", q.RequestID, "attempts", it.Attempts+1, "reason", reason)
 		w.finish(s.cfg.Queue.Done(ctx, it), it)
 	default:
@@ -207,7 +210,8 @@ func (w *worker) try(ctx context.Context, it *queue.Item, q *queued) (next time.
 		RequestID: q.RequestID, Payload: q.Payload, Timeout: v.deployment.Timeout, FunctionARN: name.ARN(),
 		TraceID: q.TraceID, ClientContext: q.ClientContext, TenantID: q.TenantID,
 	}
-	res, err := s.run(ctx, fn, v, e, nil, true)
+	fn.metrics.AsyncAge(now.Sub(it.Created))
+	res, err := s.run(ctx, fn, v, e, nil)
 	switch {
 	case errors.Is(err, pool.ErrDraining):
 		return now, throttled // for the next server

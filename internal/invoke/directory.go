@@ -10,7 +10,7 @@ import (
 	"github.com/hearth-run/hearth/internal/arn"
 	"github.com/hearth-run/hearth/internal/awsapi"
 	"github.com/hearth-run/hearth/internal/backend"
-	"github.com/hearth-run/hearth/internal/pool"
+	"github.com/hearth-run/hearth/internal/metrics"
 	"github.com/hearth-run/hearth/internal/store"
 )
 
@@ -19,6 +19,7 @@ type function struct {
 	key      store.Key
 	arn      string // unqualified
 	reserved int    // concurrency of its own, or -1
+	metrics  *metrics.Function
 
 	mu       sync.Mutex // guards what follows, which is read when it is first asked for
 	versions map[string]*version
@@ -47,8 +48,8 @@ type weight struct {
 // directory keeps what invocations have looked up, until a write to it. The
 // hot path reads no database.
 type directory struct {
-	store *store.Store
-	pool  *pool.Pool
+	store   *store.Store
+	metrics *metrics.Metrics
 
 	mu        sync.RWMutex // guards what follows
 	functions map[store.Key]*function
@@ -56,8 +57,8 @@ type directory struct {
 	changes   uint64 // how many have been heard of
 }
 
-func newDirectory(s *store.Store, p *pool.Pool) *directory {
-	d := &directory{store: s, pool: p, functions: map[store.Key]*function{}, reserved: map[store.Scope]int{}}
+func newDirectory(s *store.Store, m *metrics.Metrics) *directory {
+	d := &directory{store: s, metrics: m, functions: map[store.Key]*function{}, reserved: map[store.Scope]int{}}
 	s.Watch(d.changed)
 	return d
 }
@@ -129,6 +130,7 @@ func (d *directory) load(ctx context.Context, key store.Key, name arn.Function) 
 	}
 	fn := &function{
 		key: key, arn: name.Unqualified(), reserved: -1,
+		metrics:  d.metrics.Function(metrics.Key{Account: key.AccountID, Region: key.Region, Name: key.Name}),
 		versions: map[string]*version{store.Latest: newVersion(name, rec.ID, &rec.Latest)},
 		aliases:  map[string]*alias{},
 	}

@@ -13,9 +13,11 @@ import (
 	"github.com/hearth-run/hearth/internal/awsapi"
 	"github.com/hearth-run/hearth/internal/backend"
 	"github.com/hearth-run/hearth/internal/instance"
+	"github.com/hearth-run/hearth/internal/metrics"
 	"github.com/hearth-run/hearth/internal/pool"
 	"github.com/hearth-run/hearth/internal/queue"
 	"github.com/hearth-run/hearth/internal/store"
+	"github.com/hearth-run/hearth/internal/trace"
 )
 
 // Config is what a Service needs. All fields are required unless said otherwise.
@@ -26,20 +28,11 @@ type Config struct {
 	// AccountConcurrency is how many events an account may have in flight in a
 	// region. 0 means 1,000, as on AWS.
 	AccountConcurrency int
-	// Observe, if not nil, is told of every event that a function answered or that was refused.
-	Observe func(Observation)
+	Metrics            *metrics.Metrics // nil counts nothing
+	Tracer             *trace.Tracer    // nil traces nothing
 	// Workers is how many asynchronous events run at once. 0 means 256.
 	Workers int
 	Logger  *slog.Logger // nil discards
-}
-
-// Observation is one event's outcome, for metrics.
-type Observation struct {
-	Function  string // ARN, unqualified
-	Async     bool
-	Throttled bool
-	Result    *instance.Result // nil if the function did not answer
-	Err       error
 }
 
 // Service answers invocations.
@@ -64,7 +57,7 @@ func New(cfg Config) *Service {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{cfg: cfg, log: cfg.Logger}
-	s.cache = newDirectory(cfg.Store, cfg.Pool)
+	s.cache = newDirectory(cfg.Store, cfg.Metrics)
 	s.async = newWorker(s)
 	return s
 }
@@ -114,7 +107,7 @@ func (s *Service) Invoke(ctx context.Context, r Request) (*Response, error) {
 	case "DryRun":
 		return &Response{Status: 204, ExecutedVersion: v.version}, nil
 	case "Event":
-		return s.enqueue(ctx, name, v, &r)
+		return s.enqueue(ctx, name, fn, &r)
 	}
 
 	e := &instance.Event{
@@ -128,7 +121,7 @@ func (s *Service) Invoke(ctx context.Context, r Request) (*Response, error) {
 		Stream:        r.Stream,
 		Tail:          r.LogTail,
 	}
-	res, err := s.run(ctx, fn, v, e, r.Sink, false)
+	res, err := s.run(ctx, fn, v, e, r.Sink)
 	if err != nil {
 		return nil, s.exception(err, e, v)
 	}
@@ -148,14 +141,21 @@ func (s *Service) Invoke(ctx context.Context, r Request) (*Response, error) {
 var emptyEvent = []byte("{}")
 
 // run gives e to the pool.
-func (s *Service) run(ctx context.Context, fn *function, v *version, e *instance.Event, sink instance.Sink, async bool) (*instance.Result, error) {
+func (s *Service) run(ctx context.Context, fn *function, v *version, e *instance.Event, sink instance.Sink) (*instance.Result, error) {
 	d, id := &v.deployment, v.id
 	if e.TenantID != "" {
 		tenant := v.deployment
 		tenant.TenantID = e.TenantID
 		d, id = &tenant, tenant.ID()
 	}
+	ctx, span := s.cfg.Tracer.Start(ctx, "invoke", slog.String("faas.invoked_name", d.Function), slog.String("faas.version", d.Version), slog.String("faas.invocation_id", e.RequestID))
+	if header := s.cfg.Tracer.Header(ctx); header != "" {
+		e.TraceID = header
+	}
+	began := time.Now()
+	fn.metrics.Began()
 	res, err := s.cfg.Pool.Do(ctx, d, id, s.limits(fn), e, sink)
+	span.End(err)
 	var lost *pool.LostError
 	if errors.As(err, &lost) && lost.Reason.Kind == instance.EndOutOfMemory {
 		// The environment was killed as a whole; for the caller it is the function that failed.
@@ -166,9 +166,15 @@ func (s *Service) run(ctx context.Context, fn *function, v *version, e *instance
 			Payload:       []byte(`{"errorType":"Runtime.OutOfMemory","errorMessage":"RequestId: ` + e.RequestID + ` Error: Runtime exited with error: signal: killed"}`),
 		}, nil
 	}
-	if s.cfg.Observe != nil {
-		var throttled *pool.ThrottleError
-		s.cfg.Observe(Observation{Function: d.ARN(), Async: async, Throttled: errors.As(err, &throttled), Result: res, Err: err})
+	var throttled *pool.ThrottleError
+	switch {
+	case err == nil:
+		fn.metrics.Ended(res.FunctionError != instance.NoError, time.Since(began), 0)
+	case errors.As(err, &throttled):
+		fn.metrics.Lost()
+		fn.metrics.Throttled()
+	default:
+		fn.metrics.Lost()
 	}
 	return res, err
 }

@@ -67,6 +67,7 @@ const (
 // Start says how one start of an instance went.
 type Start struct {
 	Deployment backend.Deployment
+	Backend    string        // "" if none could be selected
 	Launch     time.Duration // until the agent answered
 	Ready      time.Duration // until INIT was over
 	Err        error

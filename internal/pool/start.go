@@ -35,7 +35,7 @@ func (p *Pool) start(g *group) {
 	p.mu.Unlock()
 
 	began := time.Now()
-	m, err := p.launch(g)
+	name, m, err := p.launch(g)
 	launched := time.Since(began)
 	if err == nil {
 		select {
@@ -53,15 +53,16 @@ func (p *Pool) start(g *group) {
 	}
 	p.started(g, m, err)
 	if p.cfg.Observe != nil {
-		p.cfg.Observe(Start{Deployment: g.d, Launch: launched, Ready: time.Since(began), Err: err})
+		p.cfg.Observe(Start{Deployment: g.d, Backend: name, Launch: launched, Ready: time.Since(began), Err: err})
 	}
 }
 
-// launch makes room, and launches an instance of g's deployment.
-func (p *Pool) launch(g *group) (*member, error) {
+// launch makes room, and launches an instance of g's deployment on the backend
+// that it names.
+func (p *Pool) launch(g *group) (name string, m *member, err error) {
 	b, warning, err := p.cfg.Select(g.d)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	for try := 0; ; try++ {
 		if err = p.reserve(g); err == nil {
@@ -74,12 +75,12 @@ func (p *Pool) launch(g *group) (*member, error) {
 				if warning != "" && out.Logs != nil {
 					out.Logs.WriteLog(instance.LogRecord{Time: time.Now(), Kind: instance.LogPlatform, Message: []byte("[HEARTH] " + warning)})
 				}
-				return &member{g: g, b: b, in: in}, nil
+				return b.Name(), &member{g: g, b: b, in: in}, nil
 			}
 			p.unreserve()
 		}
 		if !noRoom(err) || try > 0 || !p.evict(g) {
-			return nil, fmt.Errorf("launch %s on %s: %w", g.id, b.Name(), err)
+			return b.Name(), nil, fmt.Errorf("launch %s on %s: %w", g.id, b.Name(), err)
 		}
 	}
 }
