@@ -85,6 +85,7 @@ type Store struct {
 	dirty   []*stream     // with something pending, each once
 	idle    bool          // the flusher waits for wake
 	wake    chan struct{} // capacity 1
+	full    chan struct{} // capacity 1: the files hold too much
 	stop    chan struct{}
 	stopped sync.Once
 	tasks   sync.WaitGroup
@@ -123,6 +124,7 @@ func Open(dir string, cfg Config) (*Store, error) {
 		cfg:    cfg,
 		log:    cfg.Logger,
 		wake:   make(chan struct{}, 1),
+		full:   make(chan struct{}, 1),
 		stop:   make(chan struct{}),
 		groups: make(map[groupKey]*group),
 	}

@@ -423,6 +423,24 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// TestMaxBytes: a flood into the files does not wait for the next minute.
+func TestMaxBytes(t *testing.T) {
+	s := open(t, t.TempDir(), Config{SegmentSize: 10_000, MaxBytes: 100_000})
+	w := s.Writer(scope, "g", "s")
+	for i := range 10_000 {
+		logLine(w, i, "", strings.Repeat("x", 100))
+	}
+	filter(t, s, "g", Query{Streams: []string{"s"}})
+	for deadline := time.Now().Add(10 * time.Second); s.bytes.Load() > 100_000; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are kept", s.bytes.Load())
+		}
+	}
+	if got := filter(t, s, "g", Query{}); len(got) < 100 || len(got) > 1000 {
+		t.Errorf("%d events are kept, want what 100,000 bytes hold", len(got))
+	}
+}
+
 func TestPrinter(t *testing.T) {
 	var b bytes.Buffer
 	w := Printer(&b)

@@ -9,18 +9,26 @@ import (
 	"time"
 )
 
-// addBytes counts what the files hold, once the sweeper has counted them.
-func (s *Store) addBytes(n int64) { s.bytes.Add(n) }
+// addBytes counts what the files hold, and wakes the sweeper when it is too much.
+func (s *Store) addBytes(n int64) {
+	if s.bytes.Add(n) > s.cfg.MaxBytes && n > 0 {
+		select {
+		case s.full <- struct{}{}:
+		default:
+		}
+	}
+}
 
 // sweeper closes files that are not written to, and removes what is too old or
 // too much.
 func (s *Store) sweeper() {
-	// Not at once: a start is to be quick.
+	// Not at once: a start is to be quick, and counts nothing.
 	next := time.NewTimer(time.Minute)
 	defer next.Stop()
 	for counted := false; ; {
 		select {
 		case <-next.C:
+		case <-s.full:
 		case <-s.stop:
 			return
 		}
