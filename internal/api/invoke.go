@@ -22,15 +22,19 @@ func clientContext(header *string) (string, error) {
 		return "", nil
 	}
 	b, err := base64.StdEncoding.DecodeString(*header)
-	if err != nil || len(*header) > maxClientContext {
-		return "", lambda.InvalidRequestContentException("Client context must be a valid Base64-encoded JSON object")
+	if err == nil && len(*header) <= maxClientContext {
+		if r := wire.NewReader(b); r.Object() {
+			for _, ok := r.Key(); ok; _, ok = r.Key() {
+				r.Skip()
+			}
+			if r.Err() == nil {
+				return string(b), nil
+			}
+		}
 	}
-	r := wire.NewReader(b)
-	r.Skip()
-	if r.Err() != nil || b[0] != '{' {
-		return "", lambda.InvalidRequestContentException("Client context must be a valid Base64-encoded JSON object")
-	}
-	return string(b), nil
+	e := lambda.InvalidRequestContentException("Client context must be a valid Base64-encoded JSON object.")
+	e.Fault = "" // AWS gives no Type here
+	return "", e
 }
 
 // event makes the Invoker's request of what both kinds of Invoke have in common.
@@ -66,7 +70,7 @@ func (x *exchange) invoke(in *wire.Request) {
 		return
 	}
 	if awsapi.Val(v.InvocationType) == lambda.InvocationTypeEvent && len(in.Body) > instance.MaxAsyncSize {
-		x.fail(lambda.RequestTooLargeException(fmt.Sprintf("%d byte payload is too large for the Event invocation type (limit %d bytes)", len(in.Body), instance.MaxAsyncSize)))
+		x.fail(lambda.RequestEntityTooLargeException(fmt.Sprintf("%d byte payload is too large for the Event invocation type (limit %d bytes)", len(in.Body), instance.MaxAsyncSize)))
 		return
 	}
 	e, err := x.event(in, v.FunctionName, v.Qualifier, v.InvocationType, v.LogType, v.TenantId, v.ClientContext)
