@@ -1,13 +1,17 @@
 package runtimes
 
-import "path/filepath"
+import (
+	"embed"
+	"path/filepath"
+	"strings"
+)
 
 var ruby = language{
 	name:     "ruby",
 	title:    "Ruby",
 	runtimes: []string{"ruby3.2", "ruby3.3", "ruby3.4", "ruby4.0"},
 	prefix:   "ruby",
-	oldest:   version{3, 2},
+	oldest:   version{3, 1},
 	depth:    2,
 	locate: func(m machine) []candidate {
 		found := m.onPath("ruby", "ruby[3-9].[0-9]")
@@ -29,7 +33,30 @@ var ruby = language{
 	install: func(v string) string {
 		return "install Ruby " + v + " (rbenv install " + v + ", or the system's package ruby)"
 	},
-	command: func(i *Interpreter, l Layout) Command {
-		return Command{Args: []string{i.Path, filepath.Join(l.Bootstrap, "bootstrap.rb")}}
-	},
+	files:   func() []file { return embedded(rubyFiles, "ruby") },
+	command: rubyCommand,
+}
+
+//go:embed ruby
+var rubyFiles embed.FS
+
+// rubyCommand starts Ruby with the folders of gems and libraries that Lambda has.
+func rubyCommand(i *Interpreter, l Layout) Command {
+	// Gems are kept by the version of Ruby's interface. Those made for the
+	// function's own are found by a nearest interpreter, too: most are plain Ruby.
+	abis := []string{parseVersion(i.Version).first(2).String() + ".0"}
+	if own := strings.TrimPrefix(i.Runtime, "ruby") + ".0"; own != abis[0] {
+		abis = append(abis, own)
+	}
+	var gems []string
+	for _, abi := range abis {
+		gems = append(gems, filepath.Join(l.TaskRoot, "vendor/bundle/ruby", abi), filepath.Join(l.Opt, "ruby/gems", abi))
+	}
+	return Command{
+		Args: []string{i.Path, filepath.Join(l.Bootstrap, "bootstrap.rb")},
+		Env: map[string]string{
+			"GEM_PATH": strings.Join(gems, ":"),
+			"RUBYLIB":  filepath.Join(l.Opt, "ruby/lib"),
+		},
+	}
 }

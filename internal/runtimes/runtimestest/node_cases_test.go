@@ -174,6 +174,9 @@ var nodeCurrentCases = []Case{
 	js("three parameters refused", "exports.handler = async (event, context, callback) => 1;\n"),
 	js("return without promise", "exports.handler = () => 'value';\n", `{}`, `{}`),
 	js("exception without promise", "exports.handler = () => { throw new Error('sync'); };\n", `{}`, `{}`),
+	js("several events at once", "exports.handler = async (event, context) => {\n  console.log('a', { b: 1 });\n  console.error(awslambda.InvokeStore.getRequestId() === context.awsRequestId);\n  return event;\n};\n", `{"a":1}`).
+		with("AWS_LAMBDA_MAX_CONCURRENCY", "2", "AWS_LAMBDA_NODEJS_WORKER_COUNT", "2"),
+	js("exception with several events at once", "exports.handler = async () => null.x;\n").with("AWS_LAMBDA_MAX_CONCURRENCY", "2", "AWS_LAMBDA_NODEJS_WORKER_COUNT", "2"),
 	js("invoke store", `
 exports.handler = async (event, context) => {
   const s = await globalThis.awslambda.InvokeStore;

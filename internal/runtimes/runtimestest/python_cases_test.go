@@ -191,6 +191,8 @@ def handler(event, context):
 	py("subprocess", "import subprocess\ndef handler(event, context):\n    subprocess.run(['echo', 'child'])\n    return subprocess.run(['cat'], input=b'x', stdout=subprocess.PIPE).stdout.decode()\n"),
 	py("asyncio", "import asyncio\nasync def f():\n    await asyncio.sleep(0)\n    return 'done'\ndef handler(event, context):\n    return asyncio.run(f())\n"),
 	py("surrogates", "def handler(event, context):\n    return 'a\\ud800b'\n").dropping(`(?s)Traceback.*`),
+	py("several events at once", "import logging, os\ndef handler(event, context):\n    logging.error('x')\n    print('printed')\n    return [event, '_X_AMZN_TRACE_ID' in os.environ]\n", `{"a":1}`).with("AWS_LAMBDA_MAX_CONCURRENCY", "2"),
+	py("exception with several events at once", "def handler(event, context):\n    return 1 / 0\n").with("AWS_LAMBDA_MAX_CONCURRENCY", "2"),
 	py("builtins of site", "def handler(event, context):\n    return [repr(exit), repr(quit), repr(help)]\n"),
 }
 

@@ -17,6 +17,10 @@ def run(handler):
         "workerCount": count,
         "executionEnvironmentMaxConcurrency": count,
     })
+    # The workers' records go to their own standard output.
+    logging.getLogger().handlers.clear()
+    _hearth._telemetry_fd = _hearth._sink = None
+    logs.setup(logging)
     pids = []
     for _ in range(count):
         pid = os.fork()
