@@ -42,6 +42,8 @@ CREATE TABLE tasks (account KEY NOT NULL, region KEY NOT NULL, name KEY NOT NULL
 	PRIMARY KEY (account, region, name, qualifier, kind));
 CREATE TABLE usage (account KEY NOT NULL, region KEY NOT NULL, functions BIGINT NOT NULL, code_size BIGINT NOT NULL,
 	reserved BIGINT NOT NULL, provisioned BIGINT NOT NULL, PRIMARY KEY (account, region));
+`, `
+CREATE TABLE secrets (name KEY NOT NULL PRIMARY KEY, secret BYTES NOT NULL);
 `}
 
 // migrate applies what is missing, in one transaction. A database that is

@@ -55,15 +55,16 @@ type Function struct {
 	Latest  Version // the unpublished version, whose Number is "$LATEST"
 	// LastVersion is the highest number published so far, deleted ones included.
 	LastVersion int64 `json:",omitempty"`
+	// Published is the fingerprint of $LATEST when it was published last.
+	Published string `json:",omitempty"`
 	// LatestPublished is Number of the version that $LATEST.PUBLISHED names, or "".
 	LatestPublished string            `json:",omitempty"`
 	Tags            map[string]string `json:",omitempty"`
 	// Reserved is the concurrency that is set aside for the function; nil: none, it
 	// shares the account's.
-	Reserved             *int32                        `json:",omitempty"`
-	CodeSigningConfigARN string                        `json:",omitempty"`
-	RecursiveLoop        string                        `json:",omitempty"` // "Allow" or "Terminate"; "" is the latter
-	Scaling              *lambda.FunctionScalingConfig `json:",omitempty"` // of $LATEST.PUBLISHED
+	Reserved             *int32 `json:",omitempty"`
+	CodeSigningConfigARN string `json:",omitempty"`
+	RecursiveLoop        string `json:",omitempty"` // "Allow" or "Terminate"; "" is the latter
 }
 
 // Version is a version of a function: its code, its configuration and its
@@ -86,27 +87,29 @@ type Version struct {
 
 	// Environment is nil if the function has none, and non-nil and empty if
 	// it was given an empty one.
-	Environment         map[string]string
-	KMSKeyARN           string                         `json:",omitempty"`
-	MemoryMB            int32                          //
-	EphemeralMB         int32                          //
-	TimeoutSeconds      int32                          //
-	Tracing             string                         // "Active" or "PassThrough"
-	LogGroup            string                         //
-	LogFormat           string                         // "Text" or "JSON"
-	AppLogLevel         string                         `json:",omitempty"` // JSON only
-	SysLogLevel         string                         `json:",omitempty"` // JSON only
-	DeadLetterARN       string                         `json:",omitempty"`
-	SnapStart           string                         // ApplyOn: "None" or "PublishedVersions"
-	Vpc                 *VPC                           `json:",omitempty"`
-	FileSystems         []lambda.FileSystemConfig      `json:",omitempty"`
-	RuntimeVersionARN   string                         `json:",omitempty"`
-	UpdateRuntimeOn     string                         `json:",omitempty"` // "" is "Auto"
-	Tenancy             string                         `json:",omitempty"` // TenantIsolationMode
-	CapacityProvider    *lambda.CapacityProviderConfig `json:",omitempty"`
-	Durable             *lambda.DurableConfig          `json:",omitempty"`
-	Accelerator         *lambda.AcceleratorConfig      `json:",omitempty"`
-	RuntimeConfig       *lambda.FunctionRuntimeConfig  `json:",omitempty"`
+	Environment       map[string]string
+	KMSKeyARN         string                         `json:",omitempty"`
+	MemoryMB          int32                          //
+	EphemeralMB       int32                          //
+	TimeoutSeconds    int32                          //
+	Tracing           string                         // "Active" or "PassThrough"
+	LogGroup          string                         //
+	LogFormat         string                         // "Text" or "JSON"
+	AppLogLevel       string                         `json:",omitempty"` // JSON only
+	SysLogLevel       string                         `json:",omitempty"` // JSON only
+	DeadLetterARN     string                         `json:",omitempty"`
+	SnapStart         string                         // ApplyOn: "None" or "PublishedVersions"
+	Vpc               *VPC                           `json:",omitempty"`
+	FileSystems       []lambda.FileSystemConfig      `json:",omitempty"`
+	RuntimeVersionARN string                         `json:",omitempty"`
+	UpdateRuntimeOn   string                         `json:",omitempty"` // "" is "Auto"
+	Tenancy           string                         `json:",omitempty"` // TenantIsolationMode
+	CapacityProvider  *lambda.CapacityProviderConfig `json:",omitempty"`
+	Durable           *lambda.DurableConfig          `json:",omitempty"`
+	Accelerator       *lambda.AcceleratorConfig      `json:",omitempty"`
+	RuntimeConfig     *lambda.FunctionRuntimeConfig  `json:",omitempty"`
+
+	Scaling *lambda.FunctionScalingConfig `json:",omitempty"` // of published versions on capacity providers
 
 	State            string // "Pending", "Active", "Inactive", "Failed"
 	StateReason      string `json:",omitempty"`
@@ -193,8 +196,8 @@ type URL struct {
 	QualifiedKey // "" or an alias
 	// ID is the label of the URL's host name.
 	ID           string
-	AuthType     string // "NONE" or "AWS_IAM"
-	InvokeMode   string // "BUFFERED" or "RESPONSE_STREAM"
+	AuthType     string       // "NONE" or "AWS_IAM"
+	InvokeMode   string       // "BUFFERED" or "RESPONSE_STREAM"
 	Cors         *lambda.Cors `json:",omitempty"`
 	Created      time.Time
 	LastModified time.Time

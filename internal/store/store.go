@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -91,6 +92,39 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 // transaction's turn.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	return s.engine.update(ctx, fn)
+}
+
+// Secret returns 32 random bytes that are made when they are first asked for,
+// and are the same for all who open the database.
+func (s *Store) Secret(ctx context.Context, name string) (secret []byte, err error) {
+	err = s.Update(ctx, func(tx *Tx) error {
+		fresh := make([]byte, 32)
+		_, _ = rand.Read(fresh) // never fails
+		if _, err := tx.Exec("INSERT INTO secrets (name, secret) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", name, fresh); err != nil {
+			return err
+		}
+		rows, err := tx.Query("SELECT secret FROM secrets WHERE name = ?", name)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			if err := rows.Scan(&secret); err != nil {
+				return fmt.Errorf("store: read secret: %w", err)
+			}
+		}
+		return rows.Err()
+	})
+	return secret, err
+}
+
+// PostgreSQL returns the database's connections for packages that keep tables
+// of their own there, or nil if the database is another. They stay the store's.
+func (s *Store) PostgreSQL() *sql.DB {
+	if p, ok := s.engine.(*postgres); ok {
+		return p.db
+	}
+	return nil
 }
 
 // Change says which record was written or removed.

@@ -89,6 +89,7 @@ func Run(t *testing.T, database string) {
 		{"Panic", testPanic},
 		{"CloseTwice", testClose},
 		{"RawSQL", testRawSQL},
+		{"Secret", testSecret},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(t, Config(t, database)) })
 	}
@@ -570,4 +571,25 @@ func testRawSQL(t *testing.T, cfg store.Config) {
 		}
 		return rows.Err()
 	})
+}
+
+// A secret stays, also for those who open the database later, and differs by name.
+func testSecret(t *testing.T, cfg store.Config) {
+	s := Open(t, cfg)
+	get := func(s *store.Store, name string) string {
+		b, err := s.Secret(t.Context(), name)
+		if err != nil || len(b) != 32 {
+			t.Fatalf("Secret(%q) = %d bytes, %v, want 32", name, len(b), err)
+		}
+		return string(b)
+	}
+	a, b := get(s, "a"), get(s, "b")
+	if a == b {
+		t.Error("two secrets are equal")
+	}
+	s.Close()
+	s = Open(t, cfg)
+	if get(s, "a") != a {
+		t.Error("the secret changed when the database was opened again")
+	}
 }
