@@ -389,6 +389,33 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// TestSlowReader: a client that does not read its answer does not hold it for ever.
+func TestSlowReader(t *testing.T) {
+	done := make(chan struct{})
+	h := newHandler(Config{Invoker: invokerFunc(func(context.Context, invoke.Request) (*invoke.Response, error) {
+		return &invoke.Response{Status: 200, Payload: make([]byte, 64<<20)}, nil
+	})})
+	h.grace = -1023 * time.Second // of the 1024 that 64 MB may take
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		close(done)
+	}))
+	defer s.Close()
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "POST /2015-03-31/functions/f/invocations HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the answer is still being written")
+	}
+}
+
 // TestDisconnect: when the client goes, the service's context ends, and a slow
 // body's deadline leaves the connection's next requests alone.
 func TestDisconnect(t *testing.T) {

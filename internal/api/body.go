@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// A body must come at this rate at least, after a grace time.
+	// Bodies must come, and be taken, at this rate at least, after a grace time.
 	bodyGrace = 20 * time.Second
 	bodyRate  = 64 << 10 // bytes a second
 
@@ -92,6 +92,23 @@ func (x *exchange) drain() {
 	}
 	_ = http.NewResponseController(x.w).SetReadDeadline(time.Now().Add(x.grace)) // best effort, as above
 	_, _ = io.CopyN(io.Discard, x.r.Body, drainLimit)                            // whatever ends it, the answer follows
+}
+
+// promptSize is how much of an answer fits the buffers between here and the client.
+const promptSize = 32 << 10
+
+// write writes an answer's body. A client that reads it too slowly is cut off:
+// it would hold the body in memory for as long as it likes.
+func (x *exchange) write(b []byte) {
+	if len(b) <= promptSize {
+		_, _ = x.w.Write(b) // the client may be gone
+		return
+	}
+	control := http.NewResponseController(x.w)
+	_ = control.SetWriteDeadline(time.Now().Add(x.grace + time.Duration(len(b))*time.Second/bodyRate)) // best effort, as above
+	if _, err := x.w.Write(b); err == nil {
+		_ = control.SetWriteDeadline(time.Time{})
+	}
 }
 
 // budget is a weighted semaphore over bytes; who waits is served in order.

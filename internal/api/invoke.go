@@ -109,7 +109,7 @@ func (x *exchange) invoke(in *wire.Request) {
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(res.Payload))}
 	x.w.WriteHeader(res.Status)
-	_, _ = x.w.Write(res.Payload) // the client may be gone
+	x.write(res.Payload)
 }
 
 // invokeAsync answers InvokeAsync, Invoke's predecessor for asynchronous events.

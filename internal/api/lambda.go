@@ -73,5 +73,5 @@ func (x *exchange) respond(out *wire.Response, contentType []string) {
 	}
 	x.began = true
 	x.w.WriteHeader(out.Status)
-	_, _ = x.w.Write(out.B) // the client may be gone
+	x.write(out.B)
 }

@@ -156,7 +156,7 @@ type Operation[S any] struct {
 	Stream func(ctx context.Context, s S, in *Request, out *EventWriter) error
 }
 
-// EventWriter sends the events of an answer.
+// EventWriter sends the events of an answer, from one goroutine at a time.
 type EventWriter struct {
 	// Write takes whole messages and returns once they are on their way.
 	Write func(frame []byte) error
