@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -248,6 +247,12 @@ func (b *Backend) spec(d *backend.Deployment, img *image, p parts) (*apicontaine
 	if b.engine.Rootless {
 		host.Resources.MemorySwap = 0
 	}
+	if b.engine.Name == "podman" {
+		// Podman raises what it is not told, which it may not be allowed to.
+		if n := processLimit(); n > 0 {
+			host.Resources.Ulimits = append(host.Resources.Ulimits, &apicontainer.Ulimit{Name: "nproc", Soft: n, Hard: n})
+		}
+	}
 	for _, a := range b.cfg.DNS {
 		if addr, err := netip.ParseAddr(a); err == nil {
 			host.DNS = append(host.DNS, addr)
@@ -283,6 +288,9 @@ func (b *Backend) spec(d *backend.Deployment, img *image, p parts) (*apicontaine
 func (c *container) start(ctx context.Context, secret string) error {
 	b := c.b
 	engine := b.engine.Client
+	if err := b.engine.init(ctx, c.id); err != nil {
+		return classify(startClass(err), fmt.Errorf("set up container: %w", err))
+	}
 	attached, err := engine.ContainerAttach(ctx, c.id, client.ContainerAttachOptions{Stream: true, Stdin: c.remote, Stdout: true, Stderr: true})
 	if err != nil {
 		return classify(backend.ErrStartFailed, fmt.Errorf("attach: %w", err))
@@ -472,5 +480,3 @@ func command(d *backend.Deployment, img *image, has func(string) bool) (args []s
 	}
 	return append(append([]string(nil), entry...), cmd...), dir, handler
 }
-
-var _ = bufio.NewReader

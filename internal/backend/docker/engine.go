@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -225,3 +228,30 @@ func (e *Engine) endpoint() string {
 
 // logDriver keeps the engine from writing down what goes over the agent's wire anyway.
 func (e *Engine) logDriver() string { return "none" }
+
+// init makes a created container one that can be attached to before it starts.
+// Docker's are so already; Podman wants to be asked, in its own API.
+func (e *Engine) init(ctx context.Context, id string) error {
+	if e.Name != "podman" {
+		return nil
+	}
+	dial := e.Client.Dialer()
+	transport := &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableKeepAlives: true,
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+client.DummyHost+"/v4.0.0/libpod/containers/"+id+"/init", nil)
+	if err != nil {
+		return err
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode >= 400 {
+		text, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
+		return fmt.Errorf("%s: %s", res.Status, text)
+	}
+	return nil
+}
