@@ -186,7 +186,10 @@ func Zip(files map[string][]byte, trees ...string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return b.Bytes(), w.Close()
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 // Official returns the folder into which the comparison of internal/runtimes

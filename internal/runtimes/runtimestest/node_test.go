@@ -87,6 +87,12 @@ func TestNode(t *testing.T) {
 	hearthtest.Need(t, "node")
 	hearthtest.Need(t, "npm")
 	for runtime := range nodeVersions {
+		if testing.Short() {
+			// Only what is here already.
+			if i, err := runtimes.Find(t.Context(), runtime); err != nil || i.Warning != "" {
+				continue
+			}
+		}
 		i := node(t, runtime)
 		t.Run(runtime, func(t *testing.T) {
 			t.Parallel()

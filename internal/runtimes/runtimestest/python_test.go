@@ -66,10 +66,26 @@ func exact(t *testing.T, what string, names ...string) []*runtimes.Interpreter {
 
 // TestPython compares Hearth's Python runtime with AWS's.
 func TestPython(t *testing.T) {
-	for _, i := range exact(t, "python", "python3.9", "python3.10", "python3.11", "python3.12", "python3.13", "python3.14") {
+	found := exact(t, "python", "python3.9", "python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
+	if testing.Short() {
+		found = found[len(found)-1:]
+	}
+	for _, i := range found {
 		t.Run(i.Runtime, func(t *testing.T) {
 			t.Parallel()
-			compareAll(t, officialPython(t, i), hearth(t, i), pythonCases)
+			ours := hearth(t, i)
+			if i.Runtime == "python3.9" {
+				// AWS's current client does not run there; ours must at least agree with itself.
+				for _, c := range pythonCases {
+					t.Run(c.Name, func(t *testing.T) {
+						c.Differs = ""
+						task := Task(t, c)
+						Compare(t, c, "framed and HTTP", Run(t, ours, c, task, Mode{}), Run(t, ours, c, task, Mode{Framed: true}))
+					})
+				}
+				return
+			}
+			compareAll(t, officialPython(t, i), ours, pythonCases)
 		})
 	}
 }
