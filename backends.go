@@ -12,11 +12,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hearth-run/hearth/internal/arn"
 	"github.com/hearth-run/hearth/internal/backend"
 	"github.com/hearth-run/hearth/internal/backend/docker"
 	"github.com/hearth-run/hearth/internal/backend/process"
 	"github.com/hearth-run/hearth/internal/code"
+	"github.com/hearth-run/hearth/internal/invoke"
 	"github.com/hearth-run/hearth/internal/pool"
+	"github.com/hearth-run/hearth/internal/store"
 )
 
 // backendConfig is what opening the backends takes.
@@ -185,6 +188,27 @@ func (s *selection) Close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// activator makes function versions ready to be launched.
+type activator struct{ *selection }
+
+// Activate implements lambda.Activator: it pulls the image of a version that has one.
+func (a activator) Activate(ctx context.Context, f *store.Function, v *store.Version) (image string, err error) {
+	if v.PackageType != "Image" {
+		return "", nil
+	}
+	name := arn.Function{Partition: arn.PartitionOf(f.Region), AccountID: f.AccountID, Region: f.Region, Name: f.Name}
+	d := invoke.Deployment(name, f.ID, v)
+	b, _, err := a.pick(d)
+	if err != nil {
+		return "", err
+	}
+	p, ok := b.(backend.Puller)
+	if !ok {
+		return "", nil
+	}
+	return p.Pull(ctx, d)
 }
 
 var memory struct {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/invoke"
+	"github.com/hearth-run/hearth/internal/lambda"
 	"github.com/hearth-run/hearth/internal/logs"
 	"github.com/hearth-run/hearth/internal/pool"
 	"github.com/hearth-run/hearth/internal/queue"
@@ -83,6 +84,7 @@ type Server struct {
 	queue    *queue.Queue
 	pool     *pool.Pool
 	invoke   *invoke.Service
+	lambda   *lambda.Service
 	backends *selection
 	failed   chan error
 

@@ -16,10 +16,10 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the queue's PostgreSQL driver
 
 	"github.com/hearth-run/hearth/internal/api"
-	awslambda "github.com/hearth-run/hearth/internal/awsapi/lambda"
 	"github.com/hearth-run/hearth/internal/backend"
 	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/invoke"
+	"github.com/hearth-run/hearth/internal/lambda"
 	"github.com/hearth-run/hearth/internal/logs"
 	"github.com/hearth-run/hearth/internal/logs/cloudwatch"
 	"github.com/hearth-run/hearth/internal/metrics"
@@ -86,11 +86,21 @@ func (s *Server) Start(ctx context.Context) error {
 	s.invoke.Start()
 	s.onClose(withTimeout(s.invoke.Stop))
 
+	s.lambda = lambda.New(lambda.Config{
+		Store:     s.store,
+		Code:      s.code,
+		Activator: activator{s.backends},
+		Quotas:    lambda.Quotas{ConcurrentExecutions: int64(s.cfg.Concurrency)},
+		Logger:    s.log,
+	})
+	s.lambda.Start()
+	s.onClose(withTimeout(s.lambda.Stop))
+
 	handler := api.New(api.Config{
-		Lambda:    awslambda.Unimplemented{},
+		Lambda:    s.lambda,
 		Invoker:   s.invoke,
 		Logs:      cloudwatch.New(s.logs),
-		Mounts:    map[string]http.Handler{"/_hearth/metrics/": counters.Handler()},
+		Mounts:    map[string]http.Handler{lambda.CodePath: s.lambda.Downloads(), "/_hearth/metrics/": counters.Handler()},
 		AccountID: s.cfg.AccountID,
 		Region:    s.cfg.Region,
 		Logger:    s.log,

@@ -4,7 +4,8 @@
 // the environment's processes.
 //
 // Agent implements instance.Agent. The server uses it directly for local
-// processes; cmd/hearth-agent hosts it everywhere else.
+// processes; cmd/hearth-agent hosts it everywhere else. How it works is told in
+// docs/agent.md.
 package agent
 
 import (
@@ -22,11 +23,14 @@ import (
 // Config is what an Agent needs.
 type Config struct {
 	Spec       instance.Spec
-	Supervisor Supervisor         // owned by the Agent from New on: it closes it
+	Supervisor Supervisor         // owned by the Agent once Start succeeded: it closes it
 	Logs       instance.LogWriter // takes the function's, the extensions' and the platform's records
 	// Listen is the address of the APIs. "" means a free port of 127.0.0.1.
 	Listen string
-	Logger *slog.Logger // nil discards
+	// ExtensionsDir is where this process finds what the environment sees at
+	// Spec.ExtensionsDir. "" means at the same path.
+	ExtensionsDir string
+	Logger        *slog.Logger // nil discards
 }
 
 // Agent is one execution environment. Its methods may be called concurrently.
@@ -35,6 +39,7 @@ type Agent struct {
 	spec instance.Spec
 	sup  Supervisor
 	out  *output
+	tel  *telemetry
 	log  *slog.Logger
 	api  *apiServer
 
@@ -42,6 +47,9 @@ type Agent struct {
 	ended chan struct{}
 	turns chan struct{} // one for each event at a time
 	bg    sync.WaitGroup
+	renew sync.Mutex // held while a broken environment is replaced
+
+	mem memory
 
 	mu       sync.Mutex // guards what follows
 	env      *environment
@@ -58,13 +66,20 @@ func New(cfg Config) (*Agent, error) {
 	if len(s.Command) == 0 {
 		return nil, errors.New("agent: the spec has no command")
 	}
+	if s.InitType == "" {
+		s.InitType = initOnDemand
+	}
 	if s.InitTimeout == 0 {
 		s.InitTimeout = 10 * time.Second
-	}
-	if s.InitType == "" {
-		s.InitType = "on-demand"
+		if s.InitType != initOnDemand {
+			// AWS: 130 s or the function's timeout, whichever is longer.
+			s.InitTimeout = max(130*time.Second, s.Timeout)
+		}
 	}
 	s.MaxConcurrency = max(1, s.MaxConcurrency)
+	if cfg.ExtensionsDir == "" {
+		cfg.ExtensionsDir = s.ExtensionsDir
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -77,11 +92,18 @@ func New(cfg Config) (*Agent, error) {
 		ended: make(chan struct{}),
 		turns: make(chan struct{}, s.MaxConcurrency),
 	}
-	a.out = newOutput(cfg.Logs)
+	a.tel = newTelemetry(a)
+	a.out = newOutput(cfg.Logs, a.tel, &a.spec)
 	return a, nil
 }
 
-// Start opens the APIs' listener and begins INIT. On error nothing runs.
+const (
+	initOnDemand = "on-demand"
+	initSnap     = "snap-start"
+)
+
+// Start opens the APIs' listener and begins INIT. On error nothing runs. ctx
+// bounds the start alone.
 func (a *Agent) Start(ctx context.Context) error {
 	listen := a.cfg.Listen
 	if listen == "" {
@@ -97,14 +119,16 @@ func (a *Agent) Start(ctx context.Context) error {
 		select {
 		case <-a.sup.Lost():
 			a.end(instance.EndReason{Kind: instance.EndCrash, ExitCode: -1, Detail: "the instance's supervisor is gone"})
+			a.current().fail(errGone)
 		case <-a.ended:
 		}
 	})
 	a.mu.Lock()
-	env := a.newEnvironmentLocked()
+	env := a.newEnvironmentLocked(phaseInit)
 	a.mu.Unlock()
 	a.bg.Go(func() {
-		env.init(phaseInit, time.Now().Add(a.spec.InitTimeout), "")
+		env.init(time.Now().Add(a.spec.InitTimeout))
+		a.pause()
 		close(a.ready)
 	})
 	return nil
@@ -124,4 +148,72 @@ func (a *Agent) Reason() instance.EndReason {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.reason
+}
+
+func (a *Agent) current() *environment {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.env
+}
+
+// Shutdown implements instance.Agent.
+func (a *Agent) Shutdown(ctx context.Context) error {
+	a.mu.Lock()
+	a.stopping = true
+	env := a.env
+	a.mu.Unlock()
+	if env != nil {
+		if a.spec.PauseIdle {
+			a.sup.Resume()
+		}
+		env.reset(ctx, reasonSpindown)
+	}
+	err := a.sup.Close()
+	a.end(instance.EndReason{Kind: instance.EndShutdown, ExitCode: -1})
+	a.tel.close(ctx)
+	done := make(chan struct{})
+	go func() {
+		a.bg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return errors.Join(err, ctx.Err())
+	}
+	return err
+}
+
+// end declares the instance ended, once.
+func (a *Agent) end(r instance.EndReason) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-a.ended:
+		return
+	default:
+	}
+	a.stopping = true
+	a.reason = r
+	close(a.ended)
+	a.api.close()
+}
+
+// pause stops the environment's processes between events, if that is asked for.
+func (a *Agent) pause() {
+	if !a.spec.PauseIdle {
+		return
+	}
+	if err := a.sup.Pause(); err != nil {
+		a.log.Warn("environment not paused", "function", a.spec.FunctionName, "err", err)
+	}
+}
+
+func (a *Agent) resume() {
+	if !a.spec.PauseIdle {
+		return
+	}
+	if err := a.sup.Resume(); err != nil {
+		a.log.Error("environment not resumed", "function", a.spec.FunctionName, "err", err)
+	}
 }

@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
-	"sync"
-	"time"
 
 	"github.com/hearth-run/hearth/internal/instance"
 )
@@ -20,67 +19,95 @@ const maxFrame = instance.MaxResponseSize + 64<<10
 
 // framed is the agent's end of a runtime's framed socket. After the runtime's
 // first frame, whoever has an event for it writes that and reads the answer:
-// no goroutine stands in between.
+// no goroutine stands in between. One goroutine at a time uses it.
 type framed struct {
-	conn net.Conn
+	conn *net.UnixConn
 	r    *bufio.Reader
+	head []byte // of the frame being written
 
-	mu    sync.Mutex // held by whoever exchanges frames
-	head  []byte     // of the frame being written
-	ready bool       // the runtime speaks frames; valid once INIT is over
+	// The frame being read; a deadline may interrupt that.
+	kind byte
+	body []byte
+	got  int
+	open bool
+
+	ready bool // the runtime speaks frames; valid once INIT is over
 }
 
-func newFramed(conn net.Conn) *framed {
+func newFramed(conn *net.UnixConn) *framed {
 	return &framed{conn: conn, r: bufio.NewReaderSize(conn, 16<<10)}
 }
+
+// closeRead lets a reader see the end of the socket after what has been written.
+func (f *framed) closeRead() { f.conn.CloseRead() }
 
 // greet waits for the runtime's first frame. The runtime may be one that
 // speaks HTTP, then none comes.
 func (f *framed) greet(e *environment) {
 	kind, body, err := f.read(nil)
-	if err != nil {
-		return // it exited or closed the descriptor; whoever waits for it sees that
-	}
-	switch kind {
-	case 'N':
+	switch {
+	case err == errBadFrame:
+		e.fail(garbage(err.Error()))
+	case err != nil:
+		// It exited or closed the descriptor; whoever waits for it sees that.
+	case kind == 'N':
 		f.ready = true
-		e.word(nil)
-	case 'I':
+		e.runtimeReady()
+	case kind == 'I':
 		t, payload, _ := bytes.Cut(body, []byte{0})
-		e.word(&failure{Type: string(t), Payload: payload, Status: "error"})
+		e.fail(&failure{Type: string(t), Payload: bytes.Clone(payload), Status: statusError})
 	default:
-		e.word(&failure{Type: "Runtime.Unknown", Status: "error", Payload: errorJSON("Runtime.Unknown", fmt.Sprintf("the runtime began with a frame of type %q", kind))})
+		e.fail(garbage(fmt.Sprintf("the runtime began with a frame of type %q", kind)))
 	}
+}
+
+// garbage is the failure of a runtime that breaks the rules of the framed socket.
+func garbage(text string) *failure {
+	return &failure{Type: "Runtime.Unknown", Status: statusError, Text: text}
 }
 
 var errBadFrame = errors.New("the runtime sent a frame that is none")
 
-// read returns the next frame. The body is in buf if it fits.
+// read returns the next frame. The body is in buf if it fits. After
+// os.ErrDeadlineExceeded another call goes on with the same frame.
 func (f *framed) read(buf []byte) (kind byte, body []byte, err error) {
-	head, err := f.r.Peek(5)
-	if err != nil {
-		return 0, nil, err
+	if !f.open {
+		head, err := f.r.Peek(5)
+		if err != nil {
+			return 0, nil, err
+		}
+		n := int(binary.BigEndian.Uint32(head)) - 1
+		if n < 0 || n > maxFrame {
+			return 0, nil, errBadFrame
+		}
+		f.kind = head[4]
+		f.r.Discard(5)
+		if cap(buf) < n {
+			buf = make([]byte, n)
+		}
+		f.body, f.got, f.open = buf[:n], 0, true
 	}
-	n, kind := int(binary.BigEndian.Uint32(head))-1, head[4]
-	if n < 0 || n > maxFrame {
-		return 0, nil, errBadFrame
+	for f.got < len(f.body) {
+		n, err := f.r.Read(f.body[f.got:])
+		f.got += n
+		if err != nil && f.got < len(f.body) {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, nil, err
+		}
 	}
-	f.r.Discard(5)
-	if cap(buf) < n {
-		buf = make([]byte, n)
-	}
-	body = buf[:n]
-	_, err = io.ReadFull(f.r, body)
-	return kind, body, err
+	f.open = false
+	return f.kind, f.body, nil
 }
 
-// send hands over an event. sent is false if surely nothing of it arrived.
-func (f *framed) send(ev *instance.Event, deadline time.Time) error {
+// send hands over an event.
+func (f *framed) send(ev *instance.Event, c *clock) error {
 	h := f.head[:0]
 	h = append(h, 0, 0, 0, 0, 'E', 0, 0, 0, 0)
 	h = append(h, ev.RequestID...)
 	h = append(h, 0)
-	h = strconv.AppendInt(h, deadline.UnixMilli(), 10)
+	h = strconv.AppendInt(h, c.deadline().UnixMilli(), 10)
 	for _, s := range [...]string{ev.FunctionARN, ev.TraceID, ev.ClientContext, ev.CognitoIdentity, ev.TenantID} {
 		h = append(h, 0)
 		h = append(h, s...)
@@ -106,16 +133,18 @@ type answer struct {
 	payload     []byte
 	errorType   string // set when the function failed
 	message     []byte // the error's JSON when a stream broke
+	size        int64  // of a stream
 	streamed    bool
+	exits       bool // the runtime takes no further event
 }
 
 // exchange hands over ev and reads the answer.
-func (f *framed) exchange(ev *instance.Event, deadline time.Time, sink instance.Sink) (*answer, error) {
-	f.conn.SetDeadline(deadline)
-	if err := f.send(ev, deadline); err != nil {
+func (f *framed) exchange(ev *instance.Event, c *clock, sink instance.Sink, rate int64) (*answer, error) {
+	f.conn.SetDeadline(c.deadline())
+	if err := f.send(ev, c); err != nil {
 		return nil, err
 	}
-	kind, body, err := f.read(nil)
+	kind, body, err := f.await(c, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -125,29 +154,31 @@ func (f *framed) exchange(ev *instance.Event, deadline time.Time, sink instance.
 	case 'T':
 		t, payload, _ := bytes.Cut(body, []byte{0})
 		return &answer{contentType: string(t), payload: payload}, nil
-	case 'F':
+	case 'F', 'D':
 		t, payload, _ := bytes.Cut(body, []byte{0})
-		return &answer{errorType: string(t), payload: payload}, nil
-	case 'D':
-		t, payload, _ := bytes.Cut(body, []byte{0})
-		return nil, &lastWords{failure{Type: string(t), Payload: payload, Status: "error", Exit: true}}
+		return &answer{errorType: string(t), payload: payload, exits: kind == 'D'}, nil
 	case 'S':
-		return f.stream(string(body), sink)
+		return f.stream(newStream(string(body), sink, rate), c)
 	}
 	return nil, errBadFrame
 }
 
-// lastWords is how an event failed whose runtime exits, having said why.
-type lastWords struct{ failure }
-
-func (w *lastWords) Error() string { return "the runtime exits: " + w.Type }
-
-// stream reads a streamed response to its end.
-func (f *framed) stream(contentType string, sink instance.Sink) (*answer, error) {
-	out := newStream(contentType, sink)
-	buf := make([]byte, 64<<10)
+// await is read within the event's time.
+func (f *framed) await(c *clock, buf []byte) (byte, []byte, error) {
 	for {
 		kind, body, err := f.read(buf)
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.left() <= 0 {
+			return kind, body, err
+		}
+		f.conn.SetDeadline(c.deadline())
+	}
+}
+
+// stream reads a streamed response to its end.
+func (f *framed) stream(out *stream, c *clock) (*answer, error) {
+	buf := make([]byte, 64<<10)
+	for {
+		kind, body, err := f.await(c, buf)
 		if err != nil {
 			return out.answer, err
 		}

@@ -3,13 +3,14 @@ package agent
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -69,17 +70,34 @@ func (s *apiServer) close() {
 	s.mu.Unlock()
 }
 
-// httpConn is one connection of a client.
+// httpConn is one connection of a client. Its goroutine reads requests and
+// answers them; but a request that waits for an event is answered by whoever
+// has one, while the connection's goroutine is parked: it reads on, and so sees
+// when the client goes away.
 type httpConn struct {
-	s   *apiServer
-	c   net.Conn
-	r   *bufio.Reader
-	out []byte
+	s *apiServer
+	c net.Conn
+	r *bufio.Reader
+
+	write sync.Mutex // held while writing; guards out
+	out   []byte
+
+	parked atomic.Bool
+	leave  func() // takes the parked connection from where it waits; valid while parked
 }
 
 func newHTTPConn(s *apiServer, c net.Conn) *httpConn {
 	return &httpConn{s: s, c: c, r: bufio.NewReaderSize(c, 8<<10)}
 }
+
+// park notes that the answer to the last request comes later, by another
+// goroutine, which calls unparked first. leave is called if the client goes away before.
+func (h *httpConn) park(leave func()) {
+	h.leave = leave
+	h.parked.Store(true)
+}
+
+func (h *httpConn) unparked() { h.parked.Store(false) }
 
 // httpRequest is a request whose body has not been read yet.
 type httpRequest struct {
@@ -170,25 +188,36 @@ func (h *httpConn) request() (*httpRequest, error) {
 	if r.header, err = h.fields(); err != nil {
 		return nil, err
 	}
+	if err := r.frame(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// frame finds in the header how the body is framed.
+func (r *httpRequest) frame() (err error) {
 	for _, f := range r.header {
-		switch strings.ToLower(f.name) {
-		case "content-length":
-			if r.length, err = strconv.ParseInt(f.value, 10, 62); err != nil || r.length < 0 {
-				return nil, errMalformed
+		switch {
+		case strings.EqualFold(f.name, "Content-Length"):
+			if r.length == -1 {
+				return errMalformed
 			}
-		case "transfer-encoding":
-			if !strings.EqualFold(f.value, "chunked") {
-				return nil, errMalformed
+			if r.length, err = strconv.ParseInt(f.value, 10, 62); err != nil || r.length < 0 {
+				return errMalformed
+			}
+		case strings.EqualFold(f.name, "Transfer-Encoding"):
+			if !strings.EqualFold(f.value, "chunked") || r.length > 0 {
+				return errMalformed
 			}
 			r.length = -1
-		case "connection":
+		case strings.EqualFold(f.name, "Connection"):
 			r.close = r.close || strings.EqualFold(f.value, "close")
-		case "expect":
+		case strings.EqualFold(f.name, "Expect"):
 			r.expect = strings.EqualFold(f.value, "100-continue")
 		}
 	}
 	r.done = r.length == 0
-	return r, nil
+	return nil
 }
 
 // body calls take with the pieces of r's body until its end or an error of take.
@@ -271,6 +300,8 @@ func (r *httpRequest) bytes(limit int) ([]byte, error) {
 
 // reply writes a response with a body.
 func (h *httpConn) reply(status int, contentType string, body []byte, fields ...headerField) error {
+	h.write.Lock()
+	defer h.write.Unlock()
 	b := h.out[:0]
 	b = append(b, "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
@@ -325,23 +356,42 @@ func statusText(status int) string {
 	return "Internal Server Error"
 }
 
-// fail answers with an error of the Runtime and Extensions APIs.
+// fail answers with an error of the Runtime, Extensions and Telemetry APIs.
 func (h *httpConn) fail(status int, errorType, message string) error {
-	return h.reply(status, "application/json", fmt.Appendf(nil, `{"errorMessage":%q,"errorType":%q}`, message, errorType))
+	b, err := json.Marshal(struct {
+		M string `json:"errorMessage"`
+		T string `json:"errorType"`
+	}{message, errorType})
+	if err != nil {
+		return err
+	}
+	return h.reply(status, "application/json", append(b, '\n'))
 }
 
-func (h *httpConn) accept() error {
-	return h.reply(202, "application/json", []byte(`{"status":"OK"}`+"\n"))
+func (h *httpConn) notFound(r *httpRequest) error {
+	return h.fail(404, "NotFound", "there is no "+r.method+" "+r.path)
 }
+
+var accepted = []byte(`{"status":"OK"}` + "\n")
+
+func (h *httpConn) accept() error { return h.reply(202, "application/json", accepted) }
 
 func (h *httpConn) serve() {
+	defer func() {
+		if h.parked.Load() {
+			h.leave()
+		}
+	}()
 	for {
 		r, err := h.request()
 		if err != nil {
-			if err == errMalformed {
+			if err == errMalformed && !h.parked.Load() {
 				h.fail(400, "InvalidRequest", "malformed HTTP request")
 			}
 			return
+		}
+		if h.parked.Load() {
+			return // it did not wait for its answer
 		}
 		if err := h.s.a.route(h, r); err != nil {
 			return
@@ -351,7 +401,7 @@ func (h *httpConn) serve() {
 				return
 			}
 		}
-		if r.close {
+		if r.close && !h.parked.Load() {
 			return
 		}
 	}

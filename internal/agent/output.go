@@ -3,7 +3,9 @@ package agent
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -16,15 +18,57 @@ const maxRecord = 256 << 10
 
 // output is the instance's one ordered stream of log records.
 type output struct {
-	w       instance.LogWriter
-	observe func(instance.LogRecord) // telemetry; set before the first record, or nil
+	w        instance.LogWriter
+	tel      *telemetry
+	spec     *instance.Spec
+	json     bool
+	appLevel int // of the JSON format: records below it are left out
+	sysLevel int
 
 	mu      sync.Mutex // orders records; guards what follows
 	request string     // that the environment serves now
 	tail    *tail      // of that request, if somebody wants it
 }
 
-func newOutput(w instance.LogWriter) *output { return &output{w: w} }
+func newOutput(w instance.LogWriter, tel *telemetry, spec *instance.Spec) *output {
+	o := &output{w: w, tel: tel, spec: spec, json: spec.LogFormat == "JSON"}
+	if o.json {
+		o.appLevel, o.sysLevel = rank(spec.AppLogLevel), max(rank(spec.SysLogLevel), levelDebug)
+		if spec.SysLogLevel == "" {
+			o.sysLevel = levelInfo
+		}
+	}
+	return o
+}
+
+// Levels of the JSON log format.
+const (
+	levelTrace = iota + 1
+	levelDebug
+	levelInfo
+	levelWarn
+	levelError
+	levelFatal
+)
+
+// rank returns a level's rank, or 0 for no known level.
+func rank(level string) int {
+	switch strings.ToUpper(level) {
+	case "TRACE":
+		return levelTrace
+	case "DEBUG":
+		return levelDebug
+	case "INFO":
+		return levelInfo
+	case "WARN", "WARNING":
+		return levelWarn
+	case "ERROR":
+		return levelError
+	case "FATAL", "CRITICAL":
+		return levelFatal
+	}
+	return 0
+}
 
 // write sends one record.
 func (o *output) write(kind instance.LogKind, at time.Time, message []byte) {
@@ -34,22 +78,46 @@ func (o *output) write(kind instance.LogKind, at time.Time, message []byte) {
 }
 
 func (o *output) writeLocked(kind instance.LogKind, at time.Time, message []byte) {
+	if o.json && kind == instance.LogFunction && o.below(message) {
+		return
+	}
 	r := instance.LogRecord{Time: at, Kind: kind, RequestID: o.request, Message: message}
 	if o.w != nil {
 		o.w.WriteLog(r)
 	}
-	if o.observe != nil && kind != instance.LogPlatform {
-		o.observe(r)
-	}
 	if o.tail != nil {
 		o.tail.add(message)
 	}
+	if kind != instance.LogPlatform {
+		o.tel.log(kind, at, message)
+	}
 }
 
-// begin attributes the following records to a request.
-func (o *output) begin(request string, t *tail) {
+// below reports whether a record says that its level is below the function's:
+// only JSON with a level and a time stamp counts, as on AWS.
+func (o *output) below(message []byte) bool {
+	if o.appLevel == 0 || len(message) == 0 || message[0] != '{' {
+		return false
+	}
+	var r struct {
+		Level     string `json:"level"`
+		Timestamp string `json:"timestamp"`
+	}
+	if json.Unmarshal(message, &r) != nil || r.Timestamp == "" {
+		return false
+	}
+	l := rank(r.Level)
+	return l > 0 && l < o.appLevel
+}
+
+// begin attributes the following records to a request. With several at once
+// nobody knows whose a line is.
+func (o *output) begin(request string, t *tail, concurrency int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if concurrency > 1 {
+		request = ""
+	}
 	o.request, o.tail = request, t
 }
 
@@ -57,6 +125,9 @@ func (o *output) begin(request string, t *tail) {
 type tail struct{ buf []byte }
 
 func (t *tail) add(line []byte) {
+	if n := len(line) - instance.LogTailSize; n > 0 {
+		line = line[n:]
+	}
 	t.buf = append(append(t.buf, line...), '\n')
 	if len(t.buf) > 4*instance.LogTailSize {
 		t.buf = append(t.buf[:0], t.buf[len(t.buf)-instance.LogTailSize:]...)
@@ -71,7 +142,8 @@ func (t *tail) bytes() []byte {
 }
 
 // pipe is the agent's end of one of a process's outputs. A goroutine of its own
-// reads it as output comes; drain reads what is there now.
+// reads it as output comes; drain reads what is there now. A process that prints
+// faster than records are taken waits.
 type pipe struct {
 	out    *output
 	kind   instance.LogKind
@@ -83,8 +155,11 @@ type pipe struct {
 	mu      sync.Mutex // guards what follows, and reading
 	partial []byte     // an unfinished line or frame
 	closed  bool
-	buf     []byte
 }
+
+const pieceSize = 32 << 10
+
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // newPipe returns a pipe and the end to give to a process.
 func newPipe(out *output, kind instance.LogKind, framed bool) (*pipe, *os.File, error) {
@@ -92,7 +167,7 @@ func newPipe(out *output, kind instance.LogKind, framed bool) (*pipe, *os.File, 
 	if err != nil {
 		return nil, nil, err
 	}
-	p := &pipe{out: out, kind: kind, framed: framed, file: r, done: make(chan struct{}), buf: make([]byte, 32<<10)}
+	p := &pipe{out: out, kind: kind, framed: framed, file: r, done: make(chan struct{})}
 	conn, err := r.SyscallConn()
 	if err == nil {
 		err = conn.Control(func(fd uintptr) { p.fd = int(fd) })
@@ -104,7 +179,13 @@ func newPipe(out *output, kind instance.LogKind, framed bool) (*pipe, *os.File, 
 	}
 	go func() {
 		defer close(p.done)
-		conn.Read(func(uintptr) bool { return p.read() })
+		conn.Read(func(uintptr) bool {
+			for {
+				if n, eof := p.read(); n == 0 {
+					return eof
+				}
+			}
+		})
 		p.mu.Lock()
 		p.flushLocked()
 		p.closed = true
@@ -114,38 +195,47 @@ func newPipe(out *output, kind instance.LogKind, framed bool) (*pipe, *os.File, 
 	return p, w, nil
 }
 
-// read takes what there is, and reports whether the output has ended.
-func (p *pipe) read() (eof bool) {
+// read takes a piece of what there is. n is 0 when there is nothing now, or
+// when the output has ended.
+func (p *pipe) read() (n int, eof bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.readLocked()
 }
 
-func (p *pipe) readLocked() (eof bool) {
+func (p *pipe) readLocked() (n int, eof bool) {
 	if p.closed {
-		return true
+		return 0, true
 	}
+	buf := pieces.Get().(*[pieceSize]byte)
+	defer pieces.Put(buf)
 	for {
-		n, err := syscall.Read(p.fd, p.buf)
-		if n > 0 {
-			p.takeLocked(p.buf[:n])
-			if n < len(p.buf) {
-				return false
-			}
+		n, err := syscall.Read(p.fd, buf[:])
+		switch {
+		case n > 0:
+			p.takeLocked(buf[:n])
+			return n, false
+		case err == syscall.EINTR:
 			continue
 		}
-		if err == syscall.EINTR {
-			continue
-		}
-		return err != syscall.EAGAIN
+		return 0, err != syscall.EAGAIN
 	}
 }
+
+// pipeSize is as much as a pipe holds: what was printed before drain.
+const pipeSize = 64 << 10
 
 // drain writes whatever the process has printed so far, unfinished lines too.
 func (p *pipe) drain() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.readLocked()
+	for got := 0; got < pipeSize; {
+		n, _ := p.readLocked()
+		if n < pieceSize { // it was all
+			break
+		}
+		got += n
+	}
 	p.flushLocked()
 }
 

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"os"
 	"strconv"
@@ -11,114 +13,190 @@ import (
 	"github.com/hearth-run/hearth/internal/instance"
 )
 
+// runtimeState is the state of a runtime; AWS's names are in runtimeStates.
+type runtimeState int
+
+const (
+	stateStarted runtimeState = iota
+	stateInitError
+	stateRestoreReady
+	stateRestoring
+	stateRestoreError
+	stateReady // and later ones: INIT is behind it
+	stateRunning
+	stateResponding
+	stateResponded
+)
+
+var runtimeStates = [...]string{"Started", "InitError", "RestoreReady", "Restoring", "RuntimeRestoreErrorState", "Ready", "Running", "InvocationResponse", "RuntimeResponseSentState"}
+
+func (s runtimeState) String() string { return runtimeStates[s] }
+
 const runtimePrefix = "/2018-06-01/runtime/"
 
-// route answers one request of the instance's APIs.
+// route answers one request of the instance's APIs. An error closes the connection.
 func (a *Agent) route(h *httpConn, r *httpRequest) error {
-	a.mu.Lock()
-	env := a.env
-	a.mu.Unlock()
-	path, ok := strings.CutPrefix(r.path, runtimePrefix)
-	if !ok {
-		return h.fail(404, "NotFound", "there is no "+r.path)
+	e := a.current()
+	if path, ok := strings.CutPrefix(r.path, runtimePrefix); ok {
+		return e.runtimeRoute(h, r, path)
 	}
+	if path, ok := strings.CutPrefix(r.path, extensionPrefix); ok {
+		return e.extensionRoute(h, r, path)
+	}
+	switch strings.TrimSuffix(r.path, "/") {
+	case "/2022-07-01/telemetry":
+		return e.subscribe(h, r, apiTelemetry)
+	case "/2020-08-15/logs":
+		return e.subscribe(h, r, apiLogs)
+	}
+	return h.notFound(r)
+}
+
+func (e *environment) runtimeRoute(h *httpConn, r *httpRequest, path string) error {
 	switch {
 	case path == "invocation/next" && r.method == "GET":
-		return env.http.next(h)
+		return e.next(h)
 	case path == "init/error" && r.method == "POST":
-		return env.http.initError(h, r)
-	case strings.HasPrefix(path, "invocation/") && r.method == "POST":
-		id, what, _ := strings.Cut(strings.TrimPrefix(path, "invocation/"), "/")
-		switch what {
-		case "response":
-			return env.http.response(h, r, id)
-		case "error":
-			return env.http.failure(h, r, id)
-		}
-	case path == "invocation/next", path == "init/error":
+		return e.initError(h, r)
+	case path == "restore/next" && r.method == "GET":
+		return e.restoreNext(h)
+	case path == "restore/error" && r.method == "POST":
+		return e.restoreError(h, r)
+	case path == "invocation/next", path == "init/error", path == "restore/next", path == "restore/error":
 		return h.fail(405, "MethodNotAllowed", "method not allowed")
 	}
-	return h.fail(404, "NotFound", "there is no "+r.path)
+	id, ok := strings.CutPrefix(path, "invocation/")
+	if !ok {
+		return h.notFound(r)
+	}
+	id, what, _ := strings.Cut(id, "/")
+	switch {
+	case what != "response" && what != "error":
+		return h.notFound(r)
+	case r.method != "POST":
+		return h.fail(405, "MethodNotAllowed", "method not allowed")
+	case what == "response":
+		return e.response(h, r, id)
+	}
+	return e.invocationError(h, r, id)
 }
 
-// httpRuntime is a runtime that speaks the Runtime API.
-type httpRuntime struct {
-	e      *environment
-	events chan *call
-	gone   chan struct{}
-	once   sync.Once
-
-	mu    sync.Mutex
-	calls map[string]*call
+func (h *httpConn) invalidState(from runtimeState, to string) error {
+	return h.fail(403, "InvalidStateTransition", transition("runtime", from.String(), to))
 }
 
-// call is an event on its way through the Runtime API.
+// call is an event on its way through the Runtime API. The environment's mutex
+// guards taken and given.
 type call struct {
 	ev       *instance.Event
 	deadline time.Time
 	sink     instance.Sink
-	taken    bool // a response has begun
+	given    bool // to a connection of the runtime
+	taken    bool // an answer has begun
 	done     chan struct{}
 	ans      *answer
 	err      error
+
+	mu  sync.Mutex // guards out: a timeout stops a stream
+	out *stream
 }
 
-func newHTTPRuntime(e *environment) *httpRuntime {
-	return &httpRuntime{e: e, events: make(chan *call), gone: make(chan struct{}), calls: make(map[string]*call)}
+func (c *call) finish(ans *answer, err error) {
+	c.ans, c.err = ans, err
+	close(c.done)
 }
 
-func (t *httpRuntime) closeAll() { t.once.Do(func() { close(t.gone) }) }
-
-var errGone = errors.New("the environment is gone")
-
-// exchange hands over ev to a runtime that asks for its next one.
-func (t *httpRuntime) exchange(ev *instance.Event, deadline time.Time, sink instance.Sink) (*answer, error) {
-	c := &call{ev: ev, deadline: deadline, sink: sink, done: make(chan struct{})}
-	t.mu.Lock()
-	t.calls[ev.RequestID] = c
-	t.mu.Unlock()
-	defer func() {
-		t.mu.Lock()
-		delete(t.calls, ev.RequestID)
-		t.mu.Unlock()
-	}()
-	timer := time.NewTimer(time.Until(deadline))
+// call hands over ev to a runtime that asks for its next event, and waits for
+// the answer.
+func (e *environment) call(ev *instance.Event, clock *clock, sink instance.Sink) (*answer, error) {
+	c := &call{ev: ev, deadline: clock.deadline(), sink: sink, done: make(chan struct{})}
+	e.mu.Lock()
+	e.calls[ev.RequestID] = c
+	e.mu.Unlock()
+	e.dispatch(c)
+	timer := time.NewTimer(time.Until(c.deadline))
 	defer timer.Stop()
-	select {
-	case t.events <- c:
-	case <-t.e.runtime.Done():
-		return nil, errGone
-	case <-timer.C:
-		return nil, os.ErrDeadlineExceeded
-	}
-	select {
-	case <-c.done:
-		return c.ans, c.err
-	case <-t.e.runtime.Done():
+	for {
 		select {
 		case <-c.done:
 			return c.ans, c.err
-		default:
-			return nil, errGone
+		case <-e.failed:
+			select {
+			case <-c.done:
+				return c.ans, c.err
+			default:
+			}
+			return c.abandon(e), errBroken
+		case <-timer.C:
+			if left := clock.left(); left > 0 {
+				timer.Reset(left)
+				continue
+			}
+			return c.abandon(e), os.ErrDeadlineExceeded
 		}
-	case <-timer.C:
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if c.taken {
-			return &answer{streamed: true}, os.ErrDeadlineExceeded
-		}
-		return nil, os.ErrDeadlineExceeded
 	}
 }
 
-func (t *httpRuntime) next(h *httpConn) error {
-	t.e.word(nil)
-	var c *call
-	select {
-	case c = <-t.events:
-	case <-t.gone:
-		return errGone
+var errBroken = errors.New("the environment failed")
+
+// abandon makes c's answer go nowhere. It returns what of it was streamed already.
+func (c *call) abandon(e *environment) *answer {
+	e.forget(c.ev.RequestID)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out == nil {
+		return nil
 	}
+	c.out.refused = true
+	return c.out.answer
+}
+
+// forget ends what is known of a request: a late answer is to an invalid ID.
+func (e *environment) forget(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := e.calls[id]
+	delete(e.calls, id)
+	for i, q := range e.queue {
+		if q == c {
+			e.queue = append(e.queue[:i], e.queue[i+1:]...)
+			break
+		}
+	}
+}
+
+// dispatch gives c to a connection that waits for an event, or queues it for
+// the next one.
+func (e *environment) dispatch(c *call) {
+	for {
+		e.mu.Lock()
+		n := len(e.waiting)
+		if n == 0 {
+			e.queue = append(e.queue, c)
+			e.mu.Unlock()
+			return
+		}
+		h := e.waiting[n-1]
+		e.waiting = e.waiting[:n-1]
+		e.giveLocked(c)
+		e.mu.Unlock()
+		h.unparked()
+		if h.event(c) == nil {
+			return
+		}
+	}
+}
+
+func (e *environment) giveLocked(c *call) {
+	c.given = true
+	if e.a.spec.MaxConcurrency == 1 {
+		e.current = c
+		e.state = stateRunning
+	}
+}
+
+// event writes c to the runtime.
+func (h *httpConn) event(c *call) error {
 	ev := c.ev
 	return h.reply(200, "application/json", ev.Payload,
 		headerField{"Lambda-Runtime-Aws-Request-Id", ev.RequestID},
@@ -131,52 +209,191 @@ func (t *httpRuntime) next(h *httpConn) error {
 	)
 }
 
-func (t *httpRuntime) initError(h *httpConn, r *httpRequest) error {
-	body, err := r.bytes(instance.MaxResponseSize)
+// next answers a runtime's request for its next event: now, or by whoever has one.
+func (e *environment) next(h *httpConn) error {
+	e.mu.Lock()
+	switch e.state {
+	case stateStarted, stateRestoring:
+		e.mu.Unlock()
+		e.runtimeReady()
+		e.mu.Lock()
+	case stateReady:
+	case stateRunning:
+		// It lost its connection: the event is still its own.
+		if c := e.current; c != nil && !c.taken && e.a.spec.MaxConcurrency == 1 {
+			e.mu.Unlock()
+			return h.event(c)
+		}
+	case stateResponded:
+		e.state = stateReady
+		if e.round != nil {
+			e.round.runtime = false
+			e.round.checkLocked()
+		}
+	default:
+		from := e.state
+		e.mu.Unlock()
+		return h.invalidState(from, "Ready")
+	}
+	if len(e.queue) > 0 {
+		c := e.queue[0]
+		e.queue = e.queue[1:]
+		e.giveLocked(c)
+		e.mu.Unlock()
+		err := h.event(c)
+		if err != nil {
+			e.dispatch(c)
+		}
+		return err
+	}
+	if e.fault != nil || e.closing {
+		e.mu.Unlock()
+		return errBroken
+	}
+	e.waiting = append(e.waiting, h)
+	h.park(func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for i, w := range e.waiting {
+			if w == h {
+				e.waiting = append(e.waiting[:i], e.waiting[i+1:]...)
+				break
+			}
+		}
+	})
+	e.mu.Unlock()
+	return nil
+}
+
+// errorBody reads the error that a runtime reports.
+func (r *httpRequest) errorBody() (errorType string, body []byte, err error) {
+	errorType = get(r.header, "Lambda-Runtime-Function-Error-Type")
+	body, err = r.bytes(instance.MaxResponseSize)
+	if strings.HasPrefix(get(r.header, "Content-Type"), "application/vnd.aws.lambda.error.cause+json") {
+		var e struct {
+			Type  string          `json:"errorType"`
+			Text  string          `json:"errorMessage"`
+			Trace json.RawMessage `json:"stackTrace,omitempty"`
+		}
+		if json.Unmarshal(body, &e) == nil {
+			if b, err := json.Marshal(e); err == nil {
+				body = b
+			}
+		}
+	}
+	if errorType == "" {
+		errorType = "Runtime.Unknown"
+	}
+	return errorType, body, err
+}
+
+func (e *environment) initError(h *httpConn, r *httpRequest) error {
+	errorType, body, err := r.errorBody()
 	if err == errTooLarge {
-		return h.fail(413, "RequestEntityTooLarge", "the body is too large")
+		return h.fail(413, "RequestEntityTooLarge", exceeded)
 	}
 	if err != nil {
 		return err
 	}
-	select {
-	case <-t.e.over:
-		return h.fail(403, "InvalidStateTransition", "State transition from Ready to InitError failed for runtime. Error: State transition is not allowed")
-	default:
+	e.mu.Lock()
+	from := e.state
+	if from == stateRestoring {
+		e.state = stateRestoreError
+	} else if from == stateStarted {
+		e.state = stateInitError
 	}
-	errorType := get(r.header, "Lambda-Runtime-Function-Error-Type")
-	if errorType == "" {
-		errorType = "Runtime.Unknown"
+	e.mu.Unlock()
+	if from != stateStarted && from != stateRestoring {
+		return h.invalidState(from, "InitError")
 	}
-	t.e.word(&failure{Type: errorType, Payload: body, Status: "error"})
-	return h.accept()
+	err = h.accept()
+	e.fail(&failure{Type: errorType, Payload: body, Status: statusError})
+	return err
 }
 
-// take finds the call of a request, and marks it as being answered.
-func (t *httpRuntime) take(h *httpConn, id string) (*call, error) {
-	t.mu.Lock()
-	c := t.calls[id]
-	taken := c != nil && c.taken
-	if c != nil {
-		c.taken = true
+// restoreNext ends INIT of a runtime that is to be snapshot. The snapshot and
+// its restoring are nothing here: the hooks run, and the phase is reported.
+func (e *environment) restoreNext(h *httpConn) error {
+	e.mu.Lock()
+	from := e.state
+	if from == stateStarted {
+		e.state = stateRestoring
+		e.restored = time.Now()
 	}
-	t.mu.Unlock()
+	e.mu.Unlock()
+	if from != stateStarted {
+		return h.invalidState(from, "Ready")
+	}
+	e.a.out.initRuntimeDone(e, nil)
+	e.a.out.restoreStart(e)
+	return h.reply(200, "application/json", nil)
+}
+
+func (e *environment) restoreError(h *httpConn, r *httpRequest) error {
+	errorType, body, err := r.errorBody()
+	if err != nil && err != errTooLarge {
+		return err
+	}
+	e.mu.Lock()
+	from := e.state
+	if from == stateRestoring {
+		e.state = stateRestoreError
+	}
+	e.mu.Unlock()
+	if from != stateRestoring {
+		return h.invalidState(from, "RuntimeRestoreErrorState")
+	}
+	err = h.accept()
+	f := &failure{Type: errorType, Payload: body, Status: statusError}
+	e.a.out.restoreRuntimeDone(e, f)
+	e.fail(f)
+	return err
+}
+
+// take finds the call of a request and marks it as being answered, or answers
+// the runtime with an error.
+func (e *environment) take(h *httpConn, id, to string) (*call, error) {
+	e.mu.Lock()
+	c := e.calls[id]
 	switch {
-	case c == nil:
+	case c == nil || !c.given:
+		e.mu.Unlock()
 		return nil, h.fail(400, "InvalidRequestID", "Invalid request ID")
-	case taken:
-		return nil, h.fail(403, "InvalidStateTransition", "State transition from Ready to RuntimeResponseSent failed for runtime. Error: State transition is not allowed")
+	case c.taken:
+		from := e.state
+		if e.a.spec.MaxConcurrency > 1 {
+			from = stateResponded
+		}
+		e.mu.Unlock()
+		return nil, h.invalidState(from, to)
 	}
+	c.taken = true
+	if e.current == c {
+		e.state = stateResponding
+	}
+	e.mu.Unlock()
 	return c, nil
 }
 
-func (c *call) finish(ans *answer, err error) {
-	c.ans, c.err = ans, err
-	close(c.done)
+// answered notes that c's answer is complete.
+func (e *environment) answered(c *call, ans *answer, err error) {
+	e.mu.Lock()
+	if e.current == c && e.state == stateResponding {
+		e.state = stateResponded
+	}
+	e.mu.Unlock()
+	c.finish(ans, err)
 }
 
-func (t *httpRuntime) response(h *httpConn, r *httpRequest, id string) error {
-	c, err := t.take(h, id)
+var exceeded = "Exceeded maximum allowed payload size (" + strconv.Itoa(instance.MaxResponseSize) + " bytes)."
+
+func truncated(c *call) *answer {
+	return &answer{errorType: "Runtime.TruncatedResponse", payload: errorJSON("Runtime.TruncatedResponse",
+		"RequestId: "+c.ev.RequestID+" Error: the runtime's response ended early")}
+}
+
+func (e *environment) response(h *httpConn, r *httpRequest, id string) error {
+	c, err := e.take(h, id, "InvocationResponse")
 	if c == nil {
 		return err
 	}
@@ -184,45 +401,86 @@ func (t *httpRuntime) response(h *httpConn, r *httpRequest, id string) error {
 	if contentType == "" {
 		contentType = "application/json"
 	}
-	if strings.EqualFold(get(r.header, "Lambda-Runtime-Function-Response-Mode"), "streaming") {
-		out := newStream(contentType, c.sink)
-		if err := r.body(func(p []byte) error { out.write(p); return nil }); err != nil {
-			c.finish(out.answer, errGone)
-			return err
-		}
-		if e := get(r.trailer, "Lambda-Runtime-Function-Error-Type"); e != "" {
-			out.fail(e, decodeBase64(get(r.trailer, "Lambda-Runtime-Function-Error-Body")))
-		}
-		c.finish(out.finish(), nil)
-		return h.accept()
+	mode := get(r.header, "Lambda-Runtime-Function-Response-Mode")
+	if mode != "" && !strings.EqualFold(mode, "streaming") {
+		e.answered(c, &answer{errorType: "Runtime.InvalidResponseModeHeader", payload: []byte{}}, nil)
+		return h.fail(400, "InvalidFunctionResponseMode", "Invalid function response mode")
+	}
+	if mode != "" {
+		return e.streamResponse(h, r, c, contentType)
 	}
 	body, err := r.bytes(instance.MaxResponseSize)
-	if err == errTooLarge {
-		c.finish(&answer{errorType: "Function.ResponseSizeTooLarge", payload: tooLarge()}, nil)
-		return h.fail(413, "RequestEntityTooLarge", "Exceeded maximum allowed payload size ("+strconv.Itoa(instance.MaxResponseSize)+" bytes).")
-	}
-	if err != nil {
-		c.finish(nil, errGone)
+	switch {
+	case err == errTooLarge:
+		e.answered(c, &answer{errorType: typeTooLarge, payload: tooLarge(instance.MaxResponseSize)}, nil)
+		return h.fail(413, "RequestEntityTooLarge", exceeded)
+	case err != nil:
+		e.answered(c, truncated(c), nil)
+		h.fail(400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
 		return err
 	}
-	c.finish(&answer{contentType: contentType, payload: body}, nil)
+	// Whoever waits runs while the runtime is told.
+	e.answered(c, &answer{contentType: contentType, payload: body}, nil)
 	return h.accept()
 }
 
-func (t *httpRuntime) failure(h *httpConn, r *httpRequest, id string) error {
-	c, err := t.take(h, id)
+func (e *environment) streamResponse(h *httpConn, r *httpRequest, c *call, contentType string) error {
+	out := newStream(contentType, c.sink, e.a.spec.StreamRate)
+	c.mu.Lock()
+	c.out = out
+	c.mu.Unlock()
+	err := r.body(func(p []byte) error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		out.write(p)
+		if out.exceeded {
+			return errTooLarge
+		}
+		return nil
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == errTooLarge:
+		e.answered(c, out.finish(), nil)
+		h.fail(413, "RequestEntityTooLarge", exceeded)
+		return err
+	case err != nil:
+		out.fail("Runtime.TruncatedResponse", truncated(c).payload)
+		e.answered(c, out.finish(), nil)
+		h.fail(400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
+		return err
+	}
+	if t := get(r.trailer, "Lambda-Runtime-Function-Error-Type"); t != "" {
+		out.fail(t, decodeBase64(get(r.trailer, "Lambda-Runtime-Function-Error-Body")))
+	}
+	e.answered(c, out.finish(), nil)
+	return h.accept()
+}
+
+func (e *environment) invocationError(h *httpConn, r *httpRequest, id string) error {
+	c, err := e.take(h, id, "InvocationErrorResponse")
 	if c == nil {
 		return err
 	}
-	body, err := r.bytes(instance.MaxResponseSize)
-	if err != nil && err != errTooLarge {
-		c.finish(nil, errGone)
+	errorType, body, err := r.errorBody()
+	if err == errTooLarge {
+		e.answered(c, &answer{errorType: typeTooLarge, payload: tooLarge(instance.MaxResponseSize)}, nil)
+		return h.fail(413, "RequestEntityTooLarge", exceeded)
+	}
+	if err != nil {
+		e.answered(c, truncated(c), nil)
+		h.fail(400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
 		return err
 	}
-	errorType := get(r.header, "Lambda-Runtime-Function-Error-Type")
-	if errorType == "" {
-		errorType = "Runtime.Unknown"
-	}
-	c.finish(&answer{errorType: errorType, payload: body}, nil)
+	e.answered(c, &answer{errorType: errorType, payload: body}, nil)
 	return h.accept()
+}
+
+func decodeBase64(s string) []byte {
+	b, err := base64.StdEncoding.DecodeString(s)
+	if err != nil {
+		return []byte(s)
+	}
+	return b
 }

@@ -1,8 +1,7 @@
 package agent
 
 import (
-	"encoding/base64"
-	"fmt"
+	"time"
 
 	"github.com/hearth-run/hearth/internal/instance"
 )
@@ -10,20 +9,27 @@ import (
 // stream carries a streamed response to its sink, or collects it when the
 // caller takes none.
 type stream struct {
-	sink    instance.Sink
-	answer  *answer
-	size    int64
-	begun   bool
-	refused bool // the caller is gone, or the limit was reached
+	sink     instance.Sink
+	answer   *answer
+	rate     int64 // bytes a second after the first unpaced bytes, or 0
+	began    time.Time
+	size     int64
+	begun    bool
+	refused  bool // the caller is gone, or the limit was reached
+	exceeded bool // the limit was reached
 }
 
-func newStream(contentType string, sink instance.Sink) *stream {
-	return &stream{sink: sink, answer: &answer{contentType: contentType, streamed: sink != nil}}
+// unpaced is how much of a response AWS sends at full speed.
+const unpaced = 6 << 20
+
+func newStream(contentType string, sink instance.Sink, rate int64) *stream {
+	return &stream{sink: sink, rate: rate, answer: &answer{contentType: contentType, streamed: sink != nil}}
 }
 
 func (s *stream) begin() {
 	if s.sink != nil && !s.begun {
 		s.begun = true
+		s.began = time.Now()
 		if s.sink.Begin(s.answer.contentType) != nil {
 			s.refused = true
 		}
@@ -34,13 +40,13 @@ func (s *stream) write(b []byte) {
 	if s.refused {
 		return
 	}
-	limit := int64(instance.MaxResponseSize)
+	limit := instance.MaxResponseSize
 	if s.sink != nil {
 		limit = instance.MaxStreamedSize
 	}
-	if s.size += int64(len(b)); s.size > limit {
-		s.refused = true
-		s.fail("Function.ResponseSizeTooLarge", tooLarge())
+	if s.size += int64(len(b)); s.size > int64(limit) {
+		s.refused, s.exceeded = true, true
+		s.fail(typeTooLarge, tooLarge(limit))
 		return
 	}
 	if s.sink == nil {
@@ -48,6 +54,10 @@ func (s *stream) write(b []byte) {
 		return
 	}
 	s.begin()
+	if s.rate > 0 && s.size > unpaced {
+		due := s.began.Add(time.Duration(float64(s.size-unpaced) / float64(s.rate) * float64(time.Second)))
+		time.Sleep(time.Until(due))
+	}
 	if _, err := s.sink.Write(b); err != nil {
 		s.refused = true
 	}
@@ -70,18 +80,6 @@ func (s *stream) finish() *answer {
 	if s.answer.errorType == "" {
 		s.begin()
 	}
+	s.answer.size = s.size
 	return s.answer
-}
-
-func tooLarge() []byte {
-	return errorJSON("Function.ResponseSizeTooLarge",
-		fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", instance.MaxResponseSize))
-}
-
-func decodeBase64(s string) []byte {
-	b, err := base64.StdEncoding.DecodeString(s)
-	if err != nil {
-		return []byte(s)
-	}
-	return b
 }

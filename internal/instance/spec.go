@@ -45,6 +45,9 @@ type Spec struct {
 	SysLogLevel string // JSON only: DEBUG INFO WARN
 	Tracing     string // "Active" or "PassThrough"
 
+	// StreamRate paces streamed responses after their first 6 MB, as AWS does
+	// (2 MB/s): bytes a second. 0 does not.
+	StreamRate int64
 	// PauseIdle stops the environment's processes between events.
 	PauseIdle bool
 	// DebugPauseClock stops the deadline's clock while a debugger is attached.

@@ -185,9 +185,9 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
 	}
 	l.sup, err = confine.Start(ctx, confine.Config{
-		Program: program, Args: args, Plain: b.cfg.Plain || hides(interp, task, opt),
+		Program: program, Args: args, Plain: b.cfg.Plain || hidden(interp.Path) || hidden(interp.Home),
 		Setup: confine.Setup{
-			TaskRoot: task, Opt: opt, Tmp: tmp, MaxFiles: 1024,
+			TaskRoot: task, RuntimeDir: boot, Opt: opt, Tmp: tmp, MaxFiles: 1024,
 			MemoryLimit: int64(d.MemoryMB) << 20, MaxProcesses: 1024 + 16,
 			CgroupName: groupName(b.cfg.Owner, id),
 		},
@@ -199,7 +199,9 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
 	}
 	p := backend.Paths{TaskRoot: "/var/task", RuntimeDir: "/var/runtime", Opt: "/opt", System: systemPath(interp)}
-	if !l.sup.Isolated() {
+	if l.sup.Isolated() {
+		boot = p.RuntimeDir
+	} else {
 		p.TaskRoot, p.RuntimeDir, p.Opt = task, boot, opt
 		if opt == "" {
 			p.Opt = filepath.Join(l.dir, "opt")
@@ -292,18 +294,14 @@ func codeError(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", backend.ErrBadCode, err)
 }
 
-// hides says whether Lambda's paths would hide what the environment needs.
-func hides(i *runtimes.Interpreter, paths ...string) bool {
-	for _, p := range append(paths, i.Path, i.Home) {
-		for _, hidden := range []string{"/opt/", "/var/task/", "/var/runtime/"} {
-			if p == i.Path || p == i.Home {
-				if strings.HasPrefix(p, hidden) {
-					return true
-				}
-			}
+// hidden says whether Lambda's paths would hide what lies at path.
+func hidden(path string) bool {
+	for _, dir := range []string{"/opt/", "/tmp/", "/var/task/", "/var/runtime/"} {
+		if strings.HasPrefix(path, dir) {
+			return true
 		}
 	}
-	return strings.HasPrefix(i.Path, "/tmp/")
+	return false
 }
 
 func systemPath(i *runtimes.Interpreter) string {
