@@ -69,6 +69,9 @@ func (s *Service) apply(f arn.Function, v *store.Version, in settings) error {
 	set(&v.TimeoutSeconds, in.timeout)
 	set(&v.MemoryMB, in.memory)
 	set(&v.KMSKeyARN, in.kms)
+	if in.runtime != nil && retired[*in.runtime] {
+		return invalid("The runtime parameter of %s is no longer supported for creating or updating AWS Lambda functions. We recommend you use a supported runtime while creating or updating functions.", *in.runtime)
+	}
 	if in.runtime != nil && v.Runtime != *in.runtime {
 		v.Runtime = *in.runtime
 		v.RuntimeVersionARN = runtimeVersion(f, v.Runtime)
@@ -177,6 +180,14 @@ func checkCombinations(v *store.Version) error {
 		return invalid("Please don't provide ImageConfig when the function PackageType is Zip.")
 	}
 	return nil
+}
+
+// retired are the runtimes that the model still has, and AWS takes no more.
+var retired = map[string]bool{
+	"nodejs": true, "nodejs4.3": true, "nodejs4.3-edge": true, "nodejs6.10": true, "nodejs8.x": true, "nodejs8.9": true, "nodejs8.10": true, "nodejs10.x": true,
+	"nodejs12.x": true, "nodejs14.x": true, "python2.7": true, "python2.7-greengrass": true, "python3.4": true, "python3.6": true, "python3.7": true,
+	"ruby2.5": true, "ruby2.6": true, "ruby2.7": true, "java8": true, "dotnetcore1.0": true, "dotnetcore2.0": true, "dotnetcore2.1": true, "dotnetcore3.1": true,
+	"go1.9": true, "go1.x": true, "provided": true, "byol": true, "nasa": true,
 }
 
 // snapStarts says whether AWS takes snapshots of a runtime.
