@@ -11,6 +11,7 @@ import (
 
 	"github.com/hearth-run/hearth/internal/awsapi"
 	api "github.com/hearth-run/hearth/internal/awsapi/lambda"
+	"github.com/hearth-run/hearth/internal/awsclient"
 	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/store"
 )
@@ -90,13 +91,13 @@ func (s *Service) fetch(ctx context.Context, c source) (store.Code, error) {
 // object opens the S3 object that c names.
 func (s *Service) object(ctx context.Context, c source) (io.ReadCloser, error) {
 	if s.cfg.Objects == nil {
-		return nil, invalid("Error occurred while GetObject. S3 Error Code: ServiceUnavailable. S3 Error Message: This server has no S3 endpoint: set AWS_ENDPOINT_URL_S3.")
+		return nil, invalid("Error occurred while GetObject. S3 Error Code: ServiceUnavailable. S3 Error Message: This server reaches no S3.")
 	}
 	r, err := s.cfg.Objects.GetObject(ctx, awsapi.RequestFrom(ctx).Region, *c.bucket, *c.key, awsapi.Val(c.version))
 	if err == nil {
 		return r, nil
 	}
-	var refused *ObjectError
+	var refused *awsclient.Error
 	if errors.As(err, &refused) {
 		return nil, invalid("Error occurred while GetObject. S3 Error Code: %s. S3 Error Message: %s", refused.Code, refused.Message)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/hearth-run/hearth/internal/arn"
 	"github.com/hearth-run/hearth/internal/awsapi"
 	api "github.com/hearth-run/hearth/internal/awsapi/lambda"
+	"github.com/hearth-run/hearth/internal/awsclient"
 	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/store"
 )
@@ -39,32 +40,27 @@ type Activator interface {
 	Activate(ctx context.Context, f *store.Function, v *store.Version) (image string, err error)
 }
 
-// Objects fetches code from S3.
+// Objects fetches code from S3. *awsclient.Client is one.
 type Objects interface {
 	// GetObject opens an object, in one of its versions if version is not "". An
-	// *ObjectError says what S3 itself answered.
+	// *awsclient.Error says what S3 itself answered.
 	GetObject(ctx context.Context, region, bucket, key, version string) (io.ReadCloser, error)
 }
 
-// ObjectError is S3's answer to a request that it refused.
-type ObjectError struct {
-	Code    string // "NoSuchKey"
-	Message string
-}
-
-func (e *ObjectError) Error() string { return "S3: " + e.Code + ": " + e.Message }
-
 // Checker asks other AWS services whether what a request names is there. Its
 // methods return nil for what exists and for services that are not
-// configured, ErrNoSuchResource for what is not there, and other errors when the service could not be asked.
+// configured, awsclient.ErrNotFound for what is not there, and other errors
+// when the service could not be asked. *awsclient.Client is one.
 type Checker interface {
 	Role(ctx context.Context, region, arn string) error
 	Queue(ctx context.Context, region, arn string) error  // SQS
 	Stream(ctx context.Context, region, arn string) error // Kinesis or DynamoDB
 }
 
-// ErrNoSuchResource is a Checker's answer about what is not there.
-var ErrNoSuchResource = errors.New("no such resource")
+var (
+	_ Objects = (*awsclient.Client)(nil)
+	_ Checker = (*awsclient.Client)(nil)
+)
 
 // Config is what a Service needs.
 type Config struct {

@@ -10,6 +10,7 @@ import (
 	"github.com/hearth-run/hearth/internal/arn"
 	"github.com/hearth-run/hearth/internal/awsapi"
 	api "github.com/hearth-run/hearth/internal/awsapi/lambda"
+	"github.com/hearth-run/hearth/internal/awsclient"
 	"github.com/hearth-run/hearth/internal/store"
 )
 
@@ -107,11 +108,11 @@ func (s *Service) checkSource(ctx context.Context, kind *eventSource, source *st
 	var err error
 	switch kind {
 	case sourceSQS, sourceFIFO:
-		if err = s.cfg.Checker.Queue(ctx, region, *source); errors.Is(err, ErrNoSuchResource) {
+		if err = s.cfg.Checker.Queue(ctx, region, *source); errors.Is(err, awsclient.ErrNotFound) {
 			return invalid("Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. SQS Error Message: The specified queue does not exist.")
 		}
 	case sourceKinesis, sourceDynamoDB:
-		if err = s.cfg.Checker.Stream(ctx, region, *source); errors.Is(err, ErrNoSuchResource) {
+		if err = s.cfg.Checker.Stream(ctx, region, *source); errors.Is(err, awsclient.ErrNotFound) {
 			return invalid("Stream not found: %s", *source)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hearth-run/hearth/internal/awsclient"
 	"github.com/hearth-run/hearth/internal/lambda"
 	"github.com/hearth-run/hearth/internal/store"
 )
@@ -95,17 +96,17 @@ func selfManaged(hosts ...string) object {
 type nowhere struct{}
 
 func (nowhere) Role(context.Context, string, string) error   { return nil }
-func (nowhere) Queue(context.Context, string, string) error  { return lambda.ErrNoSuchResource }
-func (nowhere) Stream(context.Context, string, string) error { return lambda.ErrNoSuchResource }
+func (nowhere) Queue(context.Context, string, string) error  { return awsclient.ErrNotFound }
+func (nowhere) Stream(context.Context, string, string) error { return awsclient.ErrNotFound }
 
 // refusing answers as S3 does for what is not there.
 type refusing struct{}
 
 func (refusing) GetObject(_ context.Context, _, bucket, key, _ string) (io.ReadCloser, error) {
 	if bucket == "nowhere" {
-		return nil, &lambda.ObjectError{Code: "NoSuchBucket", Message: "The specified bucket does not exist"}
+		return nil, &awsclient.Error{Code: "NoSuchBucket", Message: "The specified bucket does not exist"}
 	}
-	return nil, &lambda.ObjectError{Code: "NoSuchKey", Message: "The specified key does not exist."}
+	return nil, &awsclient.Error{Code: "NoSuchKey", Message: "The specified key does not exist."}
 }
 
 // stuck never activates what is updated.

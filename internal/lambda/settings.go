@@ -10,6 +10,7 @@ import (
 	"github.com/hearth-run/hearth/internal/arn"
 	"github.com/hearth-run/hearth/internal/awsapi"
 	api "github.com/hearth-run/hearth/internal/awsapi/lambda"
+	"github.com/hearth-run/hearth/internal/awsclient"
 	"github.com/hearth-run/hearth/internal/store"
 )
 
@@ -312,13 +313,13 @@ func (s *Service) checkOutside(ctx context.Context, v *store.Version) error {
 		return nil
 	}
 	region := awsapi.RequestFrom(ctx).Region
-	if err := s.cfg.Checker.Role(ctx, region, v.Role); errors.Is(err, ErrNoSuchResource) {
+	if err := s.cfg.Checker.Role(ctx, region, v.Role); errors.Is(err, awsclient.ErrNotFound) {
 		return invalid("The role defined for the function cannot be assumed by Lambda.")
 	} else if err != nil {
 		s.log.Warn("role not checked", "role", v.Role, "err", err)
 	}
 	if a, ok := arn.Parse(v.DeadLetterARN); ok && a.Service == "sqs" {
-		if err := s.cfg.Checker.Queue(ctx, region, v.DeadLetterARN); errors.Is(err, ErrNoSuchResource) {
+		if err := s.cfg.Checker.Queue(ctx, region, v.DeadLetterARN); errors.Is(err, awsclient.ErrNotFound) {
 			return invalid("The provided dead letter queue %s does not exist.", v.DeadLetterARN)
 		} else if err != nil {
 			s.log.Warn("queue not checked", "queue", v.DeadLetterARN, "err", err)
