@@ -51,7 +51,7 @@ type process struct {
 }
 
 func (p process) Close() error {
-	p.cmd.Process.Kill()
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // it may be a shell's child
 	p.cmd.Wait()
 	return nil
 }
@@ -59,7 +59,8 @@ func (p process) Close() error {
 func start(args, env []string, extra ...*os.File) (process, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.ExtraFiles = extra
 	if err := cmd.Start(); err != nil {
 		return process{}, err
@@ -177,9 +178,11 @@ func (r *runtimeAPI) Invoke(payload []byte) ([]byte, error) {
 }
 
 func (r *runtimeAPI) Close() error {
+	// The client goes first: it would complain of a server that is gone.
+	err := r.process.Close()
 	close(r.ended)
 	r.server.Close()
-	return r.process.Close()
+	return err
 }
 
 // Front is a bare HTTP server with instances behind it.

@@ -48,12 +48,15 @@ func run(ctx context.Context) error {
 	}
 	defer h.Close()
 	fmt.Printf("%-34s %10s %10s %12s %8s %8s\n", "", "p50, 1", "p99, 1", fmt.Sprintf("per s, %d", *clients), "p50 ×", "rate ×")
-	for name, f := range map[string]func(context.Context, *floor.Hearth) error{"python": python, "nodejs": nodejs, "go": golang} {
-		if *only != "" && *only != name {
+	for _, l := range []struct {
+		name    string
+		measure func(context.Context, *floor.Hearth) error
+	}{{"python", python}, {"nodejs", nodejs}, {"go", golang}} {
+		if *only != "" && *only != l.name {
 			continue
 		}
-		if err := f(ctx, h); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if err := l.measure(ctx, h); err != nil {
+			return fmt.Errorf("%s: %w", l.name, err)
 		}
 	}
 	return nil

@@ -115,6 +115,54 @@ type searcher struct {
 	mu    sync.Mutex
 	known map[string]seen // by the path that was run
 	read  bool            // the file of the cache folder has been read
+	found map[string]chosen // by runtime
+}
+
+// chosen is the interpreter found for a runtime, kept so that a launch does
+// not look through folders. It is good while its file stays the same and the
+// search would begin at the same places; one of another version than the
+// runtime's only for a while, since a better one may get installed.
+type chosen struct {
+	interpreter Interpreter
+	size, mtime int64
+	places      string
+	at          time.Time
+}
+
+const nearestGood = 10 * time.Second
+
+// places says where a search begins.
+func places() string {
+	return os.Getenv("PATH") + "\x00" + os.Getenv("HOME") + "\x00" + os.Getenv("VIRTUAL_ENV") + "\x00" + os.Getenv("JAVA_HOME")
+}
+
+// chosenFor returns what keep has kept for a runtime, if that is still good.
+func (s *searcher) chosenFor(runtime string) *Interpreter {
+	s.mu.Lock()
+	c, ok := s.found[runtime]
+	s.mu.Unlock()
+	if !ok || c.places != places() || c.interpreter.Warning != "" && time.Since(c.at) > nearestGood {
+		return nil
+	}
+	info, err := os.Stat(c.interpreter.Path)
+	if err != nil || info.Size() != c.size || info.ModTime().UnixNano() != c.mtime {
+		return nil
+	}
+	i := c.interpreter
+	return &i
+}
+
+func (s *searcher) keep(i *Interpreter) {
+	info, err := os.Stat(i.Path)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.found == nil {
+		s.found = map[string]chosen{}
+	}
+	s.found[i.Runtime] = chosen{*i, info.Size(), info.ModTime().UnixNano(), places(), time.Now()}
 }
 
 // seen is what is known of an executable, good while the file stays the same.

@@ -20,7 +20,15 @@ var python = language{
 		if venv := m.env("VIRTUAL_ENV"); venv != "" {
 			found = append(found, candidate{path: filepath.Join(venv, "bin", "python3")})
 		}
-		found = append(found, m.onPath("python3", "python3.[0-9]", "python3.[0-9][0-9]", "python")...)
+		// Names one by one: the folders of the system have thousands of files.
+		names := []string{"python3", "python"}
+		for minor := 9; minor < 20; minor++ {
+			names = append(names, fmt.Sprintf("python3.%d", minor))
+		}
+		found = append(found, m.onPath(names...)...)
+		for _, name := range names {
+			found = append(found, m.below("/usr/local/bin/"+name, "/usr/bin/"+name)...)
+		}
 		return append(found, m.below(
 			"~/.pyenv/versions/*/bin/python3",
 			"~/.local/share/uv/python/*/bin/python3",
@@ -28,8 +36,6 @@ var python = language{
 			"~/.local/share/mise/installs/python/*/bin/python3",
 			"/opt/python/*/bin/python3",
 			"/opt/python3*/bin/python3",
-			"/usr/local/bin/python3.[0-9]*[0-9]",
-			"/usr/bin/python3.[0-9]*[0-9]",
 			"/opt/homebrew/opt/python@3*/bin/python3*[0-9]",
 			"/usr/local/opt/python@3*/bin/python3*[0-9]",
 			"/home/linuxbrew/.linuxbrew/opt/python@3*/bin/python3*[0-9]",

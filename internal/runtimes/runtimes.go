@@ -72,6 +72,9 @@ func Find(ctx context.Context, runtime string) (*Interpreter, error) {
 	if lang.locate == nil {
 		return &Interpreter{Runtime: runtime, Language: lang.name, lang: lang}, nil
 	}
+	if i := finder.chosenFor(runtime); i != nil {
+		return i, nil
+	}
 	found, err := finder.search(ctx, lang, want)
 	if err != nil {
 		return nil, fmt.Errorf("find an interpreter for %s: %w", runtime, err)
@@ -84,6 +87,7 @@ func Find(ctx context.Context, runtime string) (*Interpreter, error) {
 	if !lang.same(parseVersion(best.Version), want) {
 		i.Warning = fmt.Sprintf("%s is not installed; running on %s %s", runtime, lang.title, best.Version)
 	}
+	finder.keep(i)
 	return i, nil
 }
 

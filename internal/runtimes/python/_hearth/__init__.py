@@ -185,9 +185,13 @@ def codec():
             value, end = scan(text, 0)
             if end == len(text):
                 return value
-        except Exception:
+            text = text.strip(" \t\n\r")
+            value, end = scan(text, 0)
+            if end == len(text):
+                return value
+        except (StopIteration, ValueError, RecursionError):
             pass
-        # Space around the value, or an error to be put in words.
+        # Space before the value, or an error to be put in words.
         from . import rare
 
         return rare.loads(text)
