@@ -83,6 +83,22 @@ func TestStreamFirstByte(t *testing.T) {
 	}
 }
 
+func TestErrorDetails(t *testing.T) {
+	const document = `{"errorType":"Error","trace":[]}`
+	for _, tt := range []struct {
+		res  invoke.Response
+		want string
+	}{
+		{invoke.Response{Payload: []byte(document), ErrorMessage: "x"}, document},
+		{invoke.Response{ErrorType: "Error", ErrorMessage: document}, document},
+		{invoke.Response{ErrorType: "Error", ErrorMessage: "{broke"}, `{"errorType":"Error","errorMessage":"{broke"}`},
+	} {
+		if got := errorDetails(&tt.res); got != tt.want {
+			t.Errorf("errorDetails(%+v) = %s, want %s", tt.res, got, tt.want)
+		}
+	}
+}
+
 // TestStreamWithoutBegin: what was not streamed is sent as one chunk, and an
 // error before the stream is an ordinary answer.
 func TestStreamWithoutBegin(t *testing.T) {

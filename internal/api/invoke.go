@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/hearth-run/hearth/internal/awsapi"
 	"github.com/hearth-run/hearth/internal/awsapi/lambda"
@@ -254,10 +255,16 @@ func (s *eventSink) end(res *invoke.Response, tail bool) error {
 	return s.send("InvokeComplete", "application/json", w.B)
 }
 
-// errorDetails is the error's document: as the function gave it, or made of a broken stream's error.
+// errorDetails is the error's document: as the function gave it, in its response or
+// behind a stream that it broke, or made of what is known.
 func errorDetails(res *invoke.Response) string {
 	if len(res.Payload) > 0 {
 		return string(res.Payload)
+	}
+	if r := wire.NewReader([]byte(res.ErrorMessage)); strings.HasPrefix(res.ErrorMessage, "{") {
+		if r.Skip(); r.Err() == nil {
+			return res.ErrorMessage
+		}
 	}
 	var w wire.Writer
 	w.Object()
