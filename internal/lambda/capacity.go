@@ -64,14 +64,8 @@ func (s *Service) CreateCapacityProvider(ctx context.Context, in *api.CreateCapa
 // settleCapacity finishes the making or the deletion of a capacity provider.
 func (s *Service) settleCapacity(ctx context.Context, k store.TaskKey) error {
 	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-		if wanted, err := finish(tx, k); !wanted {
-			return err
-		}
 		c, err := tx.Capacities().Get(k.Key)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
+		if wanted, err := finish(tx, k, err); !wanted {
 			return err
 		}
 		if *c.Config.State == api.CapacityProviderStateDeleting {

@@ -265,14 +265,8 @@ func checkProvisioned(tx *store.Tx, fn *store.Function, a *store.Alias, qualifie
 // settleProvisioned notes that what was asked for is there.
 func (s *Service) settleProvisioned(ctx context.Context, k store.TaskKey) error {
 	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-		if wanted, err := finish(tx, k); !wanted {
-			return err
-		}
 		p, err := tx.Provisioned().Get(k.QualifiedKey)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
+		if wanted, err := finish(tx, k, err); !wanted {
 			return err
 		}
 		p.Allocated, p.Available, p.Status = p.Requested, p.Requested, api.ProvisionedConcurrencyStatusEnumReady

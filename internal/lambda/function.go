@@ -71,13 +71,17 @@ func (s *Service) CreateFunction(ctx context.Context, in *api.CreateFunctionRequ
 	}
 
 	v.LastModified, v.RevisionID = now(), uuid.NewString()
-	fn := &store.Function{Key: k, ID: uuid.NewString(), Created: v.LastModified, Latest: v, Tags: in.Tags, CodeSigningConfigARN: awsapi.Val(in.CodeSigningConfigArn)}
-	if len(in.Tags) == 0 {
-		fn.Tags = nil
+	made := store.Function{Key: k, ID: uuid.NewString(), Created: v.LastModified, Latest: v, CodeSigningConfigARN: awsapi.Val(in.CodeSigningConfigArn)}
+	if len(in.Tags) > 0 {
+		made.Tags = in.Tags
 	}
-	shown := &fn.Latest
-	var first store.Version
+	var shown *store.Version
 	err = s.update(ctx, func(tx *store.Tx) error {
+		fn := awsapi.Ptr(made)
+		shown = &fn.Latest
+		if _, err := tx.Functions().Get(k); err == nil {
+			return conflict("Function already exist: %s", f.Name)
+		}
 		if err := s.resolveLayers(ctx, tx, &fn.Latest, in.Layers); err != nil {
 			return err
 		}
@@ -88,11 +92,12 @@ func (s *Service) CreateFunction(ctx context.Context, in *api.CreateFunctionRequ
 			return err
 		}
 		if awsapi.Val(in.Publish) {
-			number, err := s.publish(tx, fn, awsapi.Val(in.Description), true)
-			if err != nil {
+			var err error
+			if shown, err = s.publish(tx, fn, awsapi.Val(in.Description), true); errors.Is(err, store.ErrExists) {
+				return conflict("Function already exist: %s", f.Name) // since a moment
+			} else if err != nil {
 				return err
 			}
-			first, shown = *number, &first
 		}
 		if err := tx.Functions().Insert(fn); errors.Is(err, store.ErrExists) {
 			return conflict("Function already exist: %s", f.Name)
@@ -108,8 +113,8 @@ func (s *Service) CreateFunction(ctx context.Context, in *api.CreateFunctionRequ
 		return nil, err
 	}
 	s.begin(store.TaskKey{QualifiedKey: store.QualifiedKey{Key: k, Qualifier: store.Latest}, Kind: taskActivate})
-	if shown == &first {
-		s.begin(store.TaskKey{QualifiedKey: store.QualifiedKey{Key: k, Qualifier: first.Number}, Kind: taskActivate})
+	if shown.Number != store.Latest {
+		s.begin(store.TaskKey{QualifiedKey: store.QualifiedKey{Key: k, Qualifier: shown.Number}, Kind: taskActivate})
 	}
 	return configuration(f, shown), nil
 }

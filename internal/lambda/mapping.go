@@ -165,14 +165,8 @@ func first(s []string) string {
 // settleMapping takes a mapping from what it is becoming to what it is to be.
 func (s *Service) settleMapping(ctx context.Context, k store.TaskKey) error {
 	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
-		if wanted, err := finish(tx, k); !wanted {
-			return err
-		}
 		m, err := tx.Mappings().Get(k.Key)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
+		if wanted, err := finish(tx, k, err); !wanted {
 			return err
 		}
 		if awsapi.Val(m.Config.State) == mappingDeleting {

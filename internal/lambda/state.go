@@ -85,13 +85,18 @@ func (s *Service) do(ctx context.Context, k store.TaskKey) error {
 	return fmt.Errorf("unknown kind of task %q", k.Kind)
 }
 
-// finish removes the task k if it is still wanted, and says so.
-func finish(tx *store.Tx, k store.TaskKey) (bool, error) {
+// finish removes the task k, and says whether it is still to be done. read is
+// what came of reading the task's record, which is locked before its task, as
+// by those who change it.
+func finish(tx *store.Tx, k store.TaskKey, read error) (bool, error) {
+	if read != nil && !errors.Is(read, store.ErrNotFound) {
+		return false, read
+	}
 	err := tx.Tasks().Delete(k)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil && read == nil, err
 }
 
 // activate makes a version ready, and says in its state how that went.
@@ -116,6 +121,12 @@ func (s *Service) activate(ctx context.Context, k store.TaskKey) error {
 		}
 	}
 	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+		// The record is locked before its task, as by those who change it.
+		fn, v, err := taskVersion(tx, k)
+		gone := errors.Is(err, store.ErrNotFound)
+		if err != nil && !gone {
+			return err
+		}
 		task, err := tx.Tasks().Get(k)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
@@ -123,14 +134,7 @@ func (s *Service) activate(ctx context.Context, k store.TaskKey) error {
 		if err != nil {
 			return err
 		}
-		if wanted, err := finish(tx, k); !wanted {
-			return err
-		}
-		fn, v, err := taskVersion(tx, k)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
+		if err := tx.Tasks().Delete(k); err != nil || gone {
 			return err
 		}
 		if v.RevisionID != task.Revision && v.State != api.StatePending && v.UpdateStatus != api.LastUpdateStatusInProgress {
