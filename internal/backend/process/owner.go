@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/hearth-run/hearth/internal/backend"
 )
 
 // mark is a server's sign of life: a lock on a file in its folder, which the
@@ -117,19 +115,20 @@ func (b *Backend) reapOwner(ctx context.Context, owner string) error {
 	n := 0
 	for _, i := range instances {
 		if i.IsDir() {
-			if err := endForeign(ctx, dir, i.Name(), backend.Handle{Owner: owner, ID: i.Name()}); err != nil {
+			if err := endForeign(ctx, filepath.Join(dir, i.Name())); err != nil {
 				return err
 			}
 			n++
 		}
 	}
+	removeGroups(groupName(owner, "*"))
 	b.log.Info("reaped what a dead server left", "server", owner, "instances", n)
 	return os.RemoveAll(dir)
 }
 
-// endForeign ends an instance of another server by what is written down of it.
-func endForeign(ctx context.Context, owner, id string, h backend.Handle) error {
-	dir := filepath.Join(owner, id)
+// endForeign ends an instance of another server by what is written down of it
+// in its folder.
+func endForeign(ctx context.Context, dir string) error {
 	note, err := os.ReadFile(filepath.Join(dir, "supervisor"))
 	if err == nil {
 		tick := time.NewTicker(5 * time.Millisecond)
@@ -155,11 +154,10 @@ func endForeign(ctx context.Context, owner, id string, h backend.Handle) error {
 			}
 		}
 	}
-	removeGroups(groupName(h.Owner, h.ID))
 	return removeAll(dir)
 }
 
-// removeGroups removes an instance's control groups, wherever they are.
+// removeGroups removes the control groups of the instances that pattern names, wherever they are.
 func removeGroups(name string) {
 	for _, pattern := range []string{"/sys/fs/cgroup/memory/", "/sys/fs/cgroup/pids/", "/sys/fs/cgroup/", "/sys/fs/cgroup/*/", "/sys/fs/cgroup/*/*/", "/sys/fs/cgroup/*/*/*/", "/sys/fs/cgroup/*/*/*/*/"} {
 		dirs, _ := filepath.Glob(pattern + name)

@@ -340,7 +340,12 @@ func groupName(owner, id string) string { return "hearth-" + owner + "-" + id }
 // Terminate implements backend.Backend.
 func (b *Backend) Terminate(ctx context.Context, h backend.Handle) error {
 	if h.Owner != b.cfg.Owner {
-		return endForeign(ctx, filepath.Join(b.cfg.Dir, filepath.Base(h.Owner)), filepath.Base(h.ID), h)
+		owner, id := filepath.Base(h.Owner), filepath.Base(h.ID) // never outside the folder
+		if err := endForeign(ctx, filepath.Join(b.cfg.Dir, owner, id)); err != nil {
+			return fmt.Errorf("terminate %s: %w", h, err)
+		}
+		removeGroups(groupName(owner, id))
+		return nil
 	}
 	b.mu.Lock()
 	l := b.instances[h.ID]
