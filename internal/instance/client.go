@@ -89,6 +89,11 @@ func (c *Client) Start(spec Spec, logs LogWriter) error {
 	c.logs = logs
 	w := c.control
 	over := c.over
+	if !over && len(spec.Forward) > 0 {
+		for range parkedConns {
+			c.wg.Go(func() { c.forward(spec.Forward) })
+		}
+	}
 	c.mu.Unlock()
 	if over {
 		return fmt.Errorf("instance: start: %w", ErrEnded)

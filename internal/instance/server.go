@@ -30,6 +30,8 @@ type Server struct {
 	logs   *outbox
 	agents chan Agent    // has the agent once it is there
 	over   chan struct{} // closed when the instance has ended and the client knows, or none is there
+	gone   chan struct{} // closed when Serve is about to return
+	parked chan parkedConn
 	once   sync.Once
 	wg     sync.WaitGroup
 
@@ -55,6 +57,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		logs:   newOutbox(),
 		agents: make(chan Agent, 1),
 		over:   make(chan struct{}),
+		gone:   make(chan struct{}),
+		parked: make(chan parkedConn),
 		conns:  make(map[net.Conn]struct{}),
 	}, nil
 }
@@ -112,6 +116,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Lock()
 	s.closed = true
 	s.grace.Stop()
+	close(s.gone)
 	for c := range s.conns {
 		c.Close()
 	}
@@ -132,8 +137,12 @@ func (s *Server) serve(c net.Conn) {
 	if err != nil {
 		return
 	}
-	if kind == controlConn {
+	switch kind {
+	case controlConn:
 		s.serveControl(w)
+		return
+	case forwardConn:
+		s.park(w)
 		return
 	}
 	for {
@@ -301,7 +310,11 @@ func (s *Server) start(body []byte) error {
 	if taken {
 		return errors.New("instance: has its function already, or is ending")
 	}
-	agent, err := s.cfg.Start(context.Background(), spec, s.logs)
+	err := s.listenForwards(spec.Forward)
+	var agent Agent
+	if err == nil {
+		agent, err = s.cfg.Start(context.Background(), spec, s.logs)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {

@@ -38,6 +38,11 @@ type Spec struct {
 	// or where the process backend put it. "" means none.
 	ExtensionsDir string
 
+	// Forward are connections that the agent carries to the server's side: from
+	// an address that it listens at inside the environment (127.0.0.1:PORT) to one
+	// that the server connects to.
+	Forward map[string]string
+
 	LogGroup    string
 	LogStream   string
 	LogFormat   string // "Text" or "JSON"

@@ -16,11 +16,11 @@ import (
 
 // The wire between a Client (in the server) and a Server (the agent's end).
 //
-// There are two kinds of connections. The one control connection carries what
-// concerns the instance: the spec, log records, "ready", "ended", shutdown. Each of the
-// others carries one event at a time, from the event to "settled", so that a
-// slow reader of one response holds up no other. All connections are dialled by
-// the Client.
+// There are three kinds of connections. The one control connection carries what
+// concerns the instance: the spec, log records, "ready", "ended", shutdown. Event
+// connections carry one event at a time, from the event to "settled", so that a
+// slow reader of one response holds up no other. Forward connections carry what
+// the function connects to (forward.go). All are dialled by the Client.
 //
 // A connection begins with proofs, both ways, of a secret that was given to
 // both ends at launch; the secret itself is never sent:
@@ -42,6 +42,7 @@ type connKind byte
 const (
 	controlConn connKind = 'C'
 	eventConn   connKind = 'E'
+	forwardConn connKind = 'T' // see forward.go
 )
 
 // Frame types. On the control connection, from the client: spec, ack, ping,
@@ -65,6 +66,7 @@ const (
 	frameSettled       = 'S' // the complete report
 	frameNotHandedOver = 'N' // text
 	frameFailed        = 'F' // text
+	frameForward       = 'T' // the address that the function connects to
 )
 
 const (
@@ -132,7 +134,7 @@ func acceptHandshake(c net.Conn, secret []byte) (*wireConn, connKind, error) {
 		return nil, 0, err
 	}
 	kind := connKind(hello[len(wireMagic)])
-	if string(hello[:len(wireMagic)]) != wireMagic || (kind != controlConn && kind != eventConn) {
+	if string(hello[:len(wireMagic)]) != wireMagic || (kind != controlConn && kind != eventConn && kind != forwardConn) {
 		return nil, 0, errWire
 	}
 	theirs := hello[len(wireMagic)+1:]

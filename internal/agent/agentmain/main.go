@@ -29,6 +29,8 @@ const usage = `usage:
 	it, proves the secret, and sends what to run.
   hearth-agent supervise
 	Holds the processes of a local environment for the server that started it.
+  hearth-agent hold
+	Does nothing until standard input ends: a sign of life of who holds that open.
 `
 
 // Main runs the command line, whose first argument is the subcommand, and
@@ -38,6 +40,8 @@ func Main(args []string) int {
 	switch {
 	case len(args) == 1 && args[0] == "supervise":
 		err = confine.Supervise()
+	case len(args) == 1 && args[0] == "hold":
+		_, err = io.Copy(io.Discard, os.Stdin)
 	case len(args) >= 1 && args[0] == "serve":
 		err = serve(args[1:])
 	default:
