@@ -113,8 +113,8 @@ type facts struct {
 // searcher learns about executables and remembers it. The zero value works.
 type searcher struct {
 	mu    sync.Mutex
-	known map[string]seen // by the path that was run
-	read  bool            // the file of the cache folder has been read
+	known map[string]seen   // by the path that was run
+	read  bool              // the file of the cache folder has been read
 	found map[string]chosen // by runtime
 }
 

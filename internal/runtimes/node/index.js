@@ -37,9 +37,35 @@ function connect() {
   return require('./http.js').connect(env.AWS_LAMBDA_RUNTIME_API);
 }
 
+// Reads from a socket: calls received(n, buffer) for each chunk, which keeps
+// nothing of the buffer, and ended at its end. Returns what has ref and unref.
+function open(fd, received, ended) {
+  const buffer = Buffer.allocUnsafeSlow(65536);
+  try {
+    // What module net is made of: to load that takes a fifth of a start.
+    const { Pipe, constants } = process.binding('pipe_wrap');
+    const { streamBaseState, kReadBytesOrError } = process.binding('stream_wrap');
+    const pipe = new Pipe(constants.SOCKET);
+    pipe.useUserBuffer(buffer);
+    pipe.onread = () => {
+      const n = streamBaseState[kReadBytesOrError];
+      if (n > 0) received(n, buffer);
+      else if (n < 0) ended();
+    };
+    if (!Number.isInteger(kReadBytesOrError) || !(streamBaseState[kReadBytesOrError] >= 0)) throw new Error('unknown');
+    if (pipe.open(fd) || pipe.readStart()) throw new Error('not opened');
+    return pipe;
+  } catch {
+    const socket = new (require('net').Socket)({ fd, readable: true, writable: true,
+      onread: { buffer, callback: (n, chunk) => { received(n, chunk); return true; } } });
+    socket.on('end', ended);
+    socket.on('error', ended);
+    return socket;
+  }
+}
+
 // The agent's framed socket.
 function framed(fd) {
-  const { Socket } = require('net');
   const N = 78, I = 73, R = 82, F = 70, D = 68;
   let out = Buffer.allocUnsafeSlow(65536);
   let waiting = null; // resolves the promise of the next event
@@ -48,11 +74,7 @@ function framed(fd) {
   let frame = null; // a frame that is not whole yet
   let have = 0;
 
-  const socket = new Socket({ fd, readable: true, writable: true, onread: { buffer: Buffer.allocUnsafeSlow(65536), callback: received } });
-  socket.on('end', () => process.exit(0)); // The environment is going.
-  socket.on('error', () => process.exit(0));
-  // Its methods pass through layers that do nothing here.
-  const handle = socket._handle?.ref && socket._handle.unref ? socket._handle : socket;
+  const handle = open(fd, received, () => process.exit(0)); // At its end the environment is going.
 
   function received(n, chunk) {
     if (frame === null) {
@@ -60,7 +82,7 @@ function framed(fd) {
         const end = chunk.readUInt32BE(0) + 4;
         if (end === n) {
           dispatch(chunk, n);
-          return true;
+          return;
         }
         frame = Buffer.allocUnsafe(end);
       } else {
@@ -84,7 +106,6 @@ function framed(fd) {
       frame = null;
       dispatch(whole, have);
     }
-    return true;
   }
 
   function dispatch(data, end) {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hearth-run/hearth/internal/runtimes"
 )
@@ -32,6 +33,7 @@ func benchmarkEach(b *testing.B, f func(b *testing.B, start func() (*os.File, fu
 			if err != nil {
 				b.Fatal(err)
 			}
+			var cpu time.Duration
 			task := Task(b, c)
 			cmd := i.Command(runtimes.Layout{Bootstrap: dir, TaskRoot: task, Opt: "/opt"})
 			f(b, func() (*os.File, func()) {
@@ -53,8 +55,11 @@ func benchmarkEach(b *testing.B, f func(b *testing.B, start func() (*os.File, fu
 					p.Process.Kill()
 					p.Wait()
 					ours.Close()
+					cpu += p.ProcessState.UserTime() + p.ProcessState.SystemTime()
 				}
 			})
+			// Steadier than the time on a busy machine.
+			b.ReportMetric(cpu.Seconds()*1e3/float64(b.N), "cpu-ms/op")
 		})
 	}
 }
