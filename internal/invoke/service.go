@@ -121,6 +121,9 @@ func (s *Service) Invoke(ctx context.Context, r Request) (*Response, error) {
 		Stream:        r.Stream,
 		Tail:          r.LogTail,
 	}
+	if sink, ok := r.Sink.(interface{ ExecutedVersion(string) }); ok {
+		sink.ExecutedVersion(v.version) // before the stream's first byte
+	}
 	res, err := s.run(ctx, fn, v, e, r.Sink)
 	if err != nil {
 		return nil, s.exception(err, e, v)

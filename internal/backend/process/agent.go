@@ -128,7 +128,7 @@ func BuildAgent(ctx context.Context, goos, goarch string) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(temp)
-	cmd := exec.CommandContext(ctx, goTool, "build", "-trimpath", "-ldflags=-s -w", "-o", filepath.Join(temp, "hearth-agent"), "./cmd/hearth-agent")
+	cmd := exec.CommandContext(ctx, goTool, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(temp, "hearth-agent"), "./cmd/hearth-agent")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+goos, "GOARCH="+goarch, "GOFLAGS=")
 	if text, err := cmd.CombinedOutput(); err != nil {

@@ -202,7 +202,10 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 	if l.sup.Isolated() {
 		boot = p.RuntimeDir
 	} else {
-		p.TaskRoot, p.RuntimeDir, p.Opt = task, boot, opt
+		p.TaskRoot, p.Opt = task, opt
+		if boot != "" {
+			p.RuntimeDir = boot
+		}
 		if opt == "" {
 			p.Opt = filepath.Join(l.dir, "opt")
 		}
