@@ -11,10 +11,12 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
@@ -67,6 +69,8 @@ func (c *client) config(ctx context.Context, cmd *cobra.Command, service string)
 	if local(u.Hostname()) && os.Getenv("AWS_ACCESS_KEY_ID") == "" && os.Getenv("AWS_PROFILE") == "" {
 		opts = append(opts, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider("hearth", "hearth", "")))
 	}
+	// A server that is not there is told of at once.
+	opts = append(opts, config.WithRetryer(func() aws.Retryer { return patience{retry.NewStandard()} }))
 	cfg, err := config.LoadDefaultConfig(ctx, opts...)
 	if err != nil {
 		return cfg, fmt.Errorf("AWS configuration: %w", err)
@@ -75,6 +79,14 @@ func (c *client) config(ctx context.Context, cmd *cobra.Command, service string)
 		cfg.Region = "us-east-1"
 	}
 	return cfg, nil
+}
+
+// patience is the SDK's retryer, but for refused connections.
+type patience struct{ *retry.Standard }
+
+// IsErrorRetryable implements aws.Retryer.
+func (p patience) IsErrorRetryable(err error) bool {
+	return !errors.Is(err, syscall.ECONNREFUSED) && p.Standard.IsErrorRetryable(err)
 }
 
 func (c *client) lambda(cmd *cobra.Command) (*awslambda.Client, error) {

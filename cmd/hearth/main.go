@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
+	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
 
 	"github.com/hearth-run/hearth/internal/agent/agentmain"
@@ -32,10 +34,24 @@ func main() {
 	stop()
 	if err != nil {
 		if !errors.Is(err, errFunction) {
-			fmt.Fprintln(os.Stderr, "hearth:", err)
+			fmt.Fprintln(os.Stderr, "hearth:", explain(err))
 		}
 		os.Exit(1)
 	}
+}
+
+// explain adds a next step to an error where there is one, and leaves out
+// what only the SDK's authors read.
+func explain(err error) string {
+	var refused *net.OpError
+	if errors.As(err, &refused) && errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Sprintf("nothing answers at %s; start a server with: hearth serve", refused.Addr)
+	}
+	var answer smithy.APIError
+	if errors.As(err, &answer) {
+		return answer.ErrorCode() + ": " + answer.ErrorMessage()
+	}
+	return err.Error()
 }
 
 // agentMode makes this program hearth-agent, where there is no other.

@@ -139,7 +139,8 @@ func banner(w io.Writer, s *hearth.Server, f serveFlags) {
 	url := s.URL()
 	fmt.Fprintf(w, `Hearth listens on %s
 
-  aws CLI and SDKs   export AWS_ENDPOINT_URL=%[1]s AWS_REGION=%[2]s AWS_ACCESS_KEY_ID=hearth AWS_SECRET_ACCESS_KEY=hearth
+  aws CLI and SDKs   export AWS_ENDPOINT_URL=%[1]s AWS_REGION=%[2]s AWS_DEFAULT_REGION=%[2]s
+                     export AWS_ACCESS_KEY_ID=hearth AWS_SECRET_ACCESS_KEY=hearth
   one command        aws --endpoint-url %[1]s lambda list-functions
   Terraform          provider "aws" { endpoints { lambda = "%[1]s" } ... }
   Hearth             hearth deploy DIR; hearth invoke NAME%[3]s
