@@ -9,6 +9,12 @@ func py(name, code string, payloads ...string) Case {
 	return c
 }
 
+// pySnap is a case that is snapshotted after INIT.
+func pySnap(name, code string) Case {
+	c := py(name, "from snapshot_restore_py import *\n"+code+"def handler(event, context):\n    return 'served'\n")
+	return c.with("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+}
+
 func (c Case) with(env ...string) Case {
 	c.Env = map[string]string{}
 	for i := 0; i < len(env); i += 2 {
@@ -193,6 +199,9 @@ def handler(event, context):
 	py("surrogates", "def handler(event, context):\n    return 'a\\ud800b'\n").dropping(`(?s)Traceback.*`),
 	py("several events at once", "import logging, os\ndef handler(event, context):\n    logging.error('x')\n    print('printed')\n    return [event, '_X_AMZN_TRACE_ID' in os.environ]\n", `{"a":1}`).with("AWS_LAMBDA_MAX_CONCURRENCY", "2"),
 	py("exception with several events at once", "def handler(event, context):\n    return 1 / 0\n").with("AWS_LAMBDA_MAX_CONCURRENCY", "2"),
+	pySnap("snapshot", "register_before_snapshot(print, 'before 1')\nregister_before_snapshot(print, 'before 2')\n@register_after_restore\ndef after():\n    print('after')\n"),
+	pySnap("exception before a snapshot", "register_before_snapshot(lambda: 1 / 0)\n").differing("the first frame is the client's own call of the hook"),
+	pySnap("exception after a restore", "register_after_restore(lambda: 1 / 0)\n").differing("the first frame is the client's own call of the hook"),
 	py("builtins of site", "def handler(event, context):\n    return [repr(exit), repr(quit), repr(help)]\n"),
 }
 

@@ -282,14 +282,17 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, e.Payload)
 		return
 	}
+	if path == "restore/next" {
+		return // At once: nothing is snapshotted.
+	}
 	body, err := io.ReadAll(r.Body)
 	a := Answer{ContentType: r.Header.Get("Content-Type"), ErrorType: r.Header.Get("Lambda-Runtime-Function-Error-Type"), Body: string(body)}
 	parts := strings.Split(path, "/")
 	switch {
 	case err != nil && r.Context().Err() == nil:
 		p.fault("read %s: %v", path, err)
-	case path == "init/error":
-		a.Kind = "init error"
+	case path == "init/error", path == "restore/error":
+		a.Kind = strings.Replace(path, "/", " ", 1)
 		p.answer(a)
 	case len(parts) == 3 && parts[2] == "response" && r.Header.Get("Lambda-Runtime-Function-Response-Mode") == "streaming":
 		a.Kind, a.RequestID = "stream", parts[1]

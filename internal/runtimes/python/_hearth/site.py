@@ -9,6 +9,8 @@ prefix = None  # and its virtual environment.
 
 def setup():
     sys.path.extend(p for p in packages if p not in sys.path)
+    # What AWS's runtime brings, too; a function's own comes first.
+    sys.path.append(os.path.join(os.path.dirname(os.path.dirname(__file__)), "lib"))
     if prefix:
         sys.prefix = sys.exec_prefix = prefix
     import _sitebuiltins
