@@ -63,7 +63,7 @@ func (s *Service) CreateCapacityProvider(ctx context.Context, in *api.CreateCapa
 
 // settleCapacity finishes the making or the deletion of a capacity provider.
 func (s *Service) settleCapacity(ctx context.Context, k store.TaskKey) error {
-	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	return s.cfg.Store.UpdateLazily(ctx, func(tx *store.Tx) error {
 		c, err := tx.Capacities().Get(k.Key)
 		if wanted, err := finish(tx, k, err); !wanted {
 			return err

@@ -264,7 +264,7 @@ func checkProvisioned(tx *store.Tx, fn *store.Function, a *store.Alias, qualifie
 
 // settleProvisioned notes that what was asked for is there.
 func (s *Service) settleProvisioned(ctx context.Context, k store.TaskKey) error {
-	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	return s.cfg.Store.UpdateLazily(ctx, func(tx *store.Tx) error {
 		p, err := tx.Provisioned().Get(k.QualifiedKey)
 		if wanted, err := finish(tx, k, err); !wanted {
 			return err

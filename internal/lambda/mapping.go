@@ -164,7 +164,7 @@ func first(s []string) string {
 
 // settleMapping takes a mapping from what it is becoming to what it is to be.
 func (s *Service) settleMapping(ctx context.Context, k store.TaskKey) error {
-	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	return s.cfg.Store.UpdateLazily(ctx, func(tx *store.Tx) error {
 		m, err := tx.Mappings().Get(k.Key)
 		if wanted, err := finish(tx, k, err); !wanted {
 			return err

@@ -120,7 +120,7 @@ func (s *Service) activate(ctx context.Context, k store.TaskKey) error {
 			}
 		}
 	}
-	return s.cfg.Store.Update(ctx, func(tx *store.Tx) error {
+	return s.cfg.Store.UpdateLazily(ctx, func(tx *store.Tx) error {
 		// The record is locked before its task, as by those who change it.
 		fn, v, err := taskVersion(tx, k)
 		gone := errors.Is(err, store.ErrNotFound)

@@ -122,9 +122,9 @@ func (p *postgres) view(ctx context.Context, fn func(*Tx) error) error {
 // update runs fn under READ COMMITTED. What fn reads by key is locked, and
 // what it counts lies in one row of usage, so that no stronger isolation is
 // needed; a deadlock is tried again.
-func (p *postgres) update(ctx context.Context, fn func(*Tx) error) error {
+func (p *postgres) update(ctx context.Context, fn func(*Tx) error, durable bool) error {
 	for attempt := 1; ; attempt++ {
-		tx, err := p.try(ctx, fn)
+		tx, err := p.try(ctx, fn, durable)
 		if err == nil {
 			p.watch.tell(tx.changes)
 			return nil
@@ -141,13 +141,18 @@ func (p *postgres) update(ctx context.Context, fn func(*Tx) error) error {
 	}
 }
 
-func (p *postgres) try(ctx context.Context, fn func(*Tx) error) (*Tx, error) {
+func (p *postgres) try(ctx context.Context, fn func(*Tx) error, durable bool) (*Tx, error) {
 	t, err := p.db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("store: begin: %w", err)
 	}
 	defer t.Rollback()
 	tx := &Tx{ctx: ctx, dialect: PostgreSQL, run: pgRunner{t}, locks: true}
+	if !durable {
+		if _, err := tx.Exec("SET LOCAL synchronous_commit = off"); err != nil {
+			return nil, err
+		}
+	}
 	if err := call(fn, tx); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -44,11 +45,12 @@ var _ engine = (*sqlite)(nil)
 
 // job is an Update that waits for its turn.
 type job struct {
-	ctx  context.Context
-	fn   func(*Tx) error
-	done chan error
-	tx   Tx
-	err  error
+	ctx     context.Context
+	fn      func(*Tx) error
+	durable bool // waits for the disk
+	done    chan error
+	tx      Tx
+	err     error
 }
 
 func openSQLite(ctx context.Context, cfg Config, w *watchers) (_ *sqlite, err error) {
@@ -201,8 +203,8 @@ func (s *sqlite) view(ctx context.Context, fn func(*Tx) error) error {
 	return err
 }
 
-func (s *sqlite) update(ctx context.Context, fn func(*Tx) error) error {
-	j := &job{ctx: ctx, fn: fn, done: make(chan error, 1)}
+func (s *sqlite) update(ctx context.Context, fn func(*Tx) error, durable bool) error {
+	j := &job{ctx: ctx, fn: fn, durable: durable, done: make(chan error, 1)}
 	s.mu.RLock()
 	if s.closed {
 		s.mu.RUnlock()
@@ -256,6 +258,14 @@ func (s *sqlite) write(c *session) {
 // commit runs the batch in one transaction. Its error is that of all jobs
 // that have none of their own.
 func (s *sqlite) commit(c *session, batch []*job) error {
+	durable := slices.ContainsFunc(batch, func(j *job) bool { return j.durable })
+	if !durable {
+		// The log is written, and forced to the disk together with the next commit that asks for it.
+		if err := c.do("PRAGMA synchronous = NORMAL"); err != nil {
+			return fmt.Errorf("store: begin: %w", err)
+		}
+		defer c.do("PRAGMA synchronous = FULL")
+	}
 	if err := c.do("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("store: begin: %w", err)
 	}

@@ -37,7 +37,7 @@ const (
 // engine is what differs between the databases.
 type engine interface {
 	view(ctx context.Context, fn func(*Tx) error) error
-	update(ctx context.Context, fn func(*Tx) error) error
+	update(ctx context.Context, fn func(*Tx) error, durable bool) error
 	// live says whether changes that others have made are being heard of
 	// within a second.
 	live() bool
@@ -91,7 +91,13 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 // call Update or View itself, and must not keep tx. ctx bounds the wait for the
 // transaction's turn.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
-	return s.engine.update(ctx, fn)
+	return s.engine.update(ctx, fn, true)
+}
+
+// UpdateLazily is Update for what would be done again if it were lost: its
+// writes survive kill -9, too, but a loss of power may undo them until a later Update has returned.
+func (s *Store) UpdateLazily(ctx context.Context, fn func(*Tx) error) error {
+	return s.engine.update(ctx, fn, false)
 }
 
 // Secret returns 32 random bytes that are made when they are first asked for,

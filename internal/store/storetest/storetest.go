@@ -80,6 +80,7 @@ func Run(t *testing.T, database string) {
 		{"FailedUpdateWritesNothing", testFailedUpdate},
 		{"ConcurrentInsertsOneWins", testInsertRace},
 		{"ConcurrentUpdatesLoseNothing", testUpdateRace},
+		{"LazyUpdate", testLazy},
 		{"ViewSeesOneMoment", testView},
 		{"Watch", testWatch},
 		{"Reopen", testReopen},
@@ -592,4 +593,45 @@ func testSecret(t *testing.T, cfg store.Config) {
 	if get(s, "a") != a {
 		t.Error("the secret changed when the database was opened again")
 	}
+}
+
+// A lazy update is seen at once, keeps its order with others, and is there when the database is opened again.
+func testLazy(t *testing.T, cfg store.Config) {
+	s := Open(t, cfg)
+	f := Function("f")
+	update(t, s, func(tx *store.Tx) error { return tx.Functions().Insert(f) })
+	var wg sync.WaitGroup
+	for i := range 20 {
+		bump := s.Update
+		if i%2 == 0 {
+			bump = s.UpdateLazily
+		}
+		wg.Go(func() {
+			err := bump(t.Context(), func(tx *store.Tx) error {
+				f, err := tx.Functions().Get(f.Key)
+				if err != nil {
+					return err
+				}
+				f.LastVersion++
+				return tx.Functions().Put(f)
+			})
+			if err != nil {
+				t.Errorf("update %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := s.UpdateLazily(t.Context(), func(tx *store.Tx) error { return tx.Functions().Insert(Function("g")) }); err != nil {
+		t.Errorf("UpdateLazily: %v", err)
+	}
+	s.Close()
+	s = Open(t, cfg)
+	view(t, s, func(tx *store.Tx) error {
+		f, err := tx.Functions().Get(f.Key)
+		if err == nil && f.LastVersion != 20 {
+			t.Errorf("LastVersion = %d after 20 increments", f.LastVersion)
+		}
+		_, err2 := tx.Functions().Get(Function("g").Key)
+		return errors.Join(err, err2)
+	})
 }
