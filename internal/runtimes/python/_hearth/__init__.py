@@ -189,8 +189,8 @@ def codec():
             value, end = scan(text, 0)
             if end == len(text):
                 return value
-        except (StopIteration, ValueError, RecursionError):
-            pass
+        except Exception:
+            pass  # The scanner's errors depend on json being imported.
         # Space before the value, or an error to be put in words.
         from . import rare
 
