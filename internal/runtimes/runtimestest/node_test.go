@@ -19,7 +19,7 @@ const (
 
 // nodeVersions are tried beside those of the machine, from the packages in
 // which the package manager of Node.js has its interpreters.
-var nodeVersions = map[string]string{"nodejs18.x": "18.20.8", "nodejs20.x": "20.20.2", "nodejs22.x": "22.23.3", "nodejs24.x": "24.21.0"}
+var nodeVersions = map[string]string{"nodejs18.x": "18.20.8", "nodejs20.x": "20.20.2", "nodejs22.x": "22.23.3", "nodejs24.x": "24.21.0", "nodejs26.x": "26.10.0"}
 
 // node finds or fetches the interpreter of a runtime.
 func node(t *testing.T, runtime string) *runtimes.Interpreter {
