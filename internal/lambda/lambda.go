@@ -99,8 +99,12 @@ func New(cfg Config) *Service {
 	return s
 }
 
-// Start finishes what an earlier server, or a dead one beside this, left undone. It may be called once.
-func (s *Service) Start() { s.tasks.wg.Go(s.resume) }
+// Start finishes what an earlier server, or a dead one beside this, left
+// undone, and removes code that nothing uses. It may be called once.
+func (s *Service) Start() {
+	s.tasks.wg.Go(s.resume)
+	s.tasks.wg.Go(s.collect)
+}
 
 // Stop interrupts what is being done in the background, which is done after
 // the next start, and waits until that has ended or ctx ends. It may be called more than once.

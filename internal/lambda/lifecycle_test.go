@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/hearth-run/hearth/internal/backend"
+	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/lambda"
 	"github.com/hearth-run/hearth/internal/store"
 	"github.com/hearth-run/hearth/internal/store/storetest"
@@ -744,10 +745,10 @@ func TestCodeFromS3(t *testing.T) {
 	if got := s.ok("GET", functions+"/fn/configuration", nil).str("CodeSha256"); got != one {
 		t.Error("a dry run changed the code")
 	}
-	for what, code := range map[string]object{
+	for what, source := range map[string]object{
 		"two sources": {"S3Bucket": "bucket", "S3Key": "k", "ZipFile": archive("x")}, "no source": {}, "no key": {"S3Bucket": "bucket"},
 	} {
-		if a := s.do("POST", functions, function("other", "Code", code)); a.status != 400 {
+		if a := s.do("POST", functions, function("other", "Code", source)); a.status != 400 {
 			t.Errorf("%s: %d %s", what, a.status, a.raw)
 		}
 	}
@@ -764,5 +765,28 @@ func TestRegions(t *testing.T) {
 	}
 	if got := china.create("fn", "Role", "arn:aws-cn:iam::111111111111:role/r").str("FunctionArn"); got != "arn:aws-cn:lambda:cn-north-1:111111111111:function:fn" {
 		t.Errorf("FunctionArn = %s", got)
+	}
+}
+
+// Code that nothing uses is removed; what versions and functions still use stays.
+func TestCollect(t *testing.T) {
+	c, err := code.Open(t.TempDir(), code.Config{Grace: time.Nanosecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s := newServer(t, "sqlite", func(cfg *lambda.Config) { cfg.Code = c })
+	l := layer(s, "libs")
+	s.create("fn", "Publish", true, "Layers", []string{l})
+	s.ok("DELETE", layers+"/libs/versions/1", nil)                       // fn still uses it
+	s.ok("PUT", functions+"/fn/code", object{"ZipFile": archive("two")}) // version 1 still has the first
+	s.ok("PUT", functions+"/fn/code", object{"ZipFile": archive("three")})
+	n, freed, err := s.service.Collect(t.Context())
+	if n != 1 || freed != int64(len(zipped("two"))) || err != nil {
+		t.Errorf("Collect = %d, %d, %v, want the one archive of %d bytes that was replaced", n, freed, err, len(zipped("two")))
+	}
+	s.ok("DELETE", functions+"/fn", nil)
+	if n, _, err := s.service.Collect(t.Context()); n != 3 || err != nil {
+		t.Errorf("Collect when all is deleted = %d, %v, want 3", n, err)
 	}
 }

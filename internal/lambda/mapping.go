@@ -85,6 +85,7 @@ func (s *Service) CreateEventSourceMapping(ctx context.Context, in *api.CreateEv
 	}); err != nil {
 		return nil, err
 	}
+	s.log.Warn("this server polls no event sources: the mapping is kept, and nothing comes of it", "function", f.Name, "source", kind.name, "uuid", id)
 	s.begin(store.TaskKey{QualifiedKey: q, Kind: taskMapping})
 	return &m.Config, nil
 }
