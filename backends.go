@@ -31,7 +31,10 @@ type backendConfig struct {
 	code   *code.Store
 	access func(backend.Deployment) backend.Access
 	docker docker.Config // of container engines; what is common is filled in
-	log    *slog.Logger
+	// pauseIdle stops instances between events; cpuShare gives them CPU in
+	// proportion to memory.
+	pauseIdle, cpuShare bool
+	log                 *slog.Logger
 }
 
 // selection is a server's backends, in order of preference.
@@ -72,7 +75,7 @@ func openBackends(ctx context.Context, cfg backendConfig) (_ *selection, err err
 		switch name {
 		case process.Name:
 			c.open = func() (backend.Backend, error) {
-				return process.New(process.Config{Dir: filepath.Join(cfg.dir, process.Name), Cache: cfg.cache, Owner: cfg.owner, Code: cfg.code, Access: cfg.access, Logger: cfg.log})
+				return process.New(process.Config{Dir: filepath.Join(cfg.dir, process.Name), Cache: cfg.cache, Owner: cfg.owner, Code: cfg.code, Access: cfg.access, PauseIdle: cfg.pauseIdle, CPUShare: cfg.cpuShare, Logger: cfg.log})
 			}
 		case "docker", "podman", "engine":
 			c.open = func() (backend.Backend, error) { return openEngine(cfg, name) }
@@ -111,6 +114,7 @@ func openEngine(cfg backendConfig, want string) (backend.Backend, error) {
 	}
 	c := cfg.docker
 	c.Engine, c.Dir, c.Owner, c.Code, c.Access, c.Logger = engine, filepath.Join(cfg.dir, engine.Name), cfg.owner, cfg.code, cfg.access, cfg.log
+	c.CPU = cfg.cpuShare
 	c.Agent = func(ctx context.Context, goarch string) (string, error) {
 		return process.AgentFor(ctx, "linux", goarch)
 	}

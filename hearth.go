@@ -60,7 +60,12 @@ type Config struct {
 	Concurrency int
 	// MaxInstances bounds instances at once. 0 means no bound but memory.
 	MaxInstances int
-	Logger       *slog.Logger // nil discards
+	// PauseIdle stops an instance's processes between events, as AWS does.
+	PauseIdle bool
+	// CPUShare gives functions CPU in proportion to their memory, as AWS does
+	// (1,769 MB are one), where the machine allows it.
+	CPUShare bool
+	Logger   *slog.Logger // nil discards
 }
 
 // Credentials are AWS credentials.

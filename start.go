@@ -16,6 +16,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the queue's PostgreSQL driver
 
 	"github.com/hearth-run/hearth/internal/api"
+	"github.com/hearth-run/hearth/internal/awsclient"
 	"github.com/hearth-run/hearth/internal/backend"
 	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/invoke"
@@ -48,7 +49,7 @@ func (s *Server) Start(ctx context.Context) error {
 	var err error
 	s.backends, err = openBackends(ctx, backendConfig{
 		names: s.cfg.Backends, dir: filepath.Join(s.cfg.Data, "instances"), cache: filepath.Join(s.cfg.Data, "cache"),
-		owner: s.id, code: s.code, access: s.access, log: s.log,
+		owner: s.id, code: s.code, access: s.access, pauseIdle: s.cfg.PauseIdle, cpuShare: s.cfg.CPUShare, log: s.log,
 	})
 	if err != nil {
 		return err
@@ -86,10 +87,13 @@ func (s *Server) Start(ctx context.Context) error {
 	s.invoke.Start()
 	s.onClose(withTimeout(s.invoke.Stop))
 
+	others := awsclient.New(awsclient.Config{})
 	s.lambda = lambda.New(lambda.Config{
 		Store:     s.store,
 		Code:      s.code,
 		Activator: activator{s.backends},
+		Objects:   others,
+		Checker:   others,
 		Quotas:    lambda.Quotas{ConcurrentExecutions: int64(s.cfg.Concurrency)},
 		Logger:    s.log,
 	})
@@ -112,21 +116,53 @@ func (s *Server) Start(ctx context.Context) error {
 			s.failed <- fmt.Errorf("serve %s: %w", s.cfg.Listen, err)
 		}
 	}()
+	s.onClose(s.background(s.collect))
 	// What dead servers left is no reason to let clients wait.
-	reap, stop := context.WithCancel(context.Background())
-	reaped := make(chan struct{})
-	go func() {
-		defer close(reaped)
-		if err := s.backends.reap(reap); err != nil && reap.Err() == nil {
+	s.onClose(s.background(func(ctx context.Context) {
+		if err := s.backends.reap(ctx); err != nil && ctx.Err() == nil {
 			s.log.Error("what dead servers left could not all be removed", "err", err)
 		}
-	}()
-	s.onClose(func() error {
-		stop()
-		<-reaped
-		return nil
-	})
+	}))
 	return nil
+}
+
+// background runs f until it returns, or until the function that background
+// returns is called, which ends f's context and waits for it.
+func (s *Server) background(f func(context.Context)) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(ctx)
+	}()
+	return func() error {
+		cancel()
+		<-done
+		return nil
+	}
+}
+
+// collect removes code that nothing refers to any more, every hour.
+func (s *Server) collect(ctx context.Context) {
+	for {
+		select {
+		case <-time.After(time.Hour):
+		case <-ctx.Done():
+			return
+		}
+		live := map[string]bool{}
+		err := s.store.References(ctx, func(hash string) { live[hash] = true })
+		if err == nil {
+			var n int
+			var freed int64
+			if n, freed, err = s.code.Collect(ctx, func(hash string) bool { return live[hash] }); n > 0 {
+				s.log.Info("unused code removed", "archives", n, "bytes", freed)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("unused code not removed", "err", err)
+		}
+	}
 }
 
 // lockData makes sure that no other server uses the data folder.

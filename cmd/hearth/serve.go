@@ -25,6 +25,7 @@ type serveFlags struct {
 	keepAlive, drain          time.Duration
 	credentials               string
 	insecure, verbose         bool
+	pauseIdle, cpuShare       bool
 	postgres                  string
 	concurrency, maxInstances int
 }
@@ -53,6 +54,8 @@ Functions' code from S3 is read from the SDKs' own AWS_ENDPOINT_URL[_S3].`,
 	fl.StringVar(&f.postgres, "postgres", "", "URL of a PostgreSQL database for the state of several servers (default SQLite in the data folder)")
 	fl.IntVar(&f.concurrency, "concurrency", 1000, "concurrent executions of an account")
 	fl.IntVar(&f.maxInstances, "max-instances", 0, "instances at once (default bounded by memory alone)")
+	fl.BoolVar(&f.pauseIdle, "pause-idle", false, "stop functions' processes between events, as AWS does")
+	fl.BoolVar(&f.cpuShare, "cpu-share", false, "give functions CPU in proportion to their memory, as AWS does")
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := fromEnvironment(cmd); err != nil {
@@ -110,6 +113,8 @@ func serve(ctx context.Context, f serveFlags, out, errOut io.Writer) error {
 		Credentials:  credentials,
 		Concurrency:  f.concurrency,
 		MaxInstances: f.maxInstances,
+		PauseIdle:    f.pauseIdle,
+		CPUShare:     f.cpuShare,
 		Logger:       log,
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/hearth-run/hearth/internal/arn"
 	"github.com/hearth-run/hearth/internal/awsapi"
@@ -50,6 +51,7 @@ type weight struct {
 type directory struct {
 	store   *store.Store
 	metrics *metrics.Metrics
+	deleted func(arn string, key metrics.Key) // is told of functions that are gone
 
 	mu        sync.RWMutex // guards what follows
 	functions map[store.Key]*function
@@ -57,8 +59,8 @@ type directory struct {
 	changes   uint64 // how many have been heard of
 }
 
-func newDirectory(s *store.Store, m *metrics.Metrics) *directory {
-	d := &directory{store: s, metrics: m, functions: map[store.Key]*function{}, reserved: map[store.Scope]int{}}
+func newDirectory(s *store.Store, m *metrics.Metrics, deleted func(arn string, key metrics.Key)) *directory {
+	d := &directory{store: s, metrics: m, deleted: deleted, functions: map[store.Key]*function{}, reserved: map[store.Scope]int{}}
 	s.Watch(d.changed)
 	return d
 }
@@ -78,9 +80,27 @@ func (d *directory) changed(c store.Change) {
 		clear(d.reserved)
 		return
 	}
-	delete(d.functions, c.Key)
+	if fn := d.functions[c.Key]; fn != nil {
+		delete(d.functions, c.Key)
+		if c.Table == "functions" {
+			go d.checkDeleted(fn) // Watch's callers must not wait for a read
+		}
+	}
 	if c.Table == "functions" {
 		delete(d.reserved, c.Key.Scope())
+	}
+}
+
+// checkDeleted tells of fn if it is gone, so that its instances end now.
+func (d *directory) checkDeleted(fn *function) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err := d.store.View(ctx, func(tx *store.Tx) error {
+		_, err := tx.Functions().Get(fn.key)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		d.deleted(fn.arn, metrics.Key{Account: fn.key.AccountID, Region: fn.key.Region, Name: fn.key.Name})
 	}
 }
 

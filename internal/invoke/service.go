@@ -57,7 +57,10 @@ func New(cfg Config) *Service {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{cfg: cfg, log: cfg.Logger}
-	s.cache = newDirectory(cfg.Store, cfg.Metrics)
+	s.cache = newDirectory(cfg.Store, cfg.Metrics, func(arn string, key metrics.Key) {
+		cfg.Pool.Forget(arn)
+		cfg.Metrics.Forget(key)
+	})
 	s.async = newWorker(s)
 	return s
 }

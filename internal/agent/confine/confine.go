@@ -36,6 +36,8 @@ type Setup struct {
 	// allow it. In bytes and processes; 0 means no bound.
 	MemoryLimit  int64
 	MaxProcesses int
+	// CPUs bounds CPU time, in processors, where control groups allow it. 0 means no bound.
+	CPUs float64
 	// CgroupName names the environment's control group.
 	CgroupName string
 }

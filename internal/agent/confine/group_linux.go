@@ -2,6 +2,7 @@ package confine
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +16,7 @@ type group struct {
 	memoryDir string // v1 or v2, "" for none
 	v2        bool
 	pidsDir   string
+	cpuDir    string
 	limit     int64
 }
 
@@ -36,6 +38,9 @@ func newGroup(c Setup, pid int) *group {
 				}
 				if c.MaxProcesses > 0 {
 					write(dir, "pids.max", int64(c.MaxProcesses))
+				}
+				if c.CPUs > 0 {
+					os.WriteFile(filepath.Join(dir, "cpu.max"), fmt.Appendf(nil, "%d %d", int64(c.CPUs*cpuPeriod), cpuPeriod), 0o644)
 				}
 				return g
 			}
@@ -60,8 +65,19 @@ func newGroup(c Setup, pid int) *group {
 			os.Remove(dir)
 		}
 	}
+	if dir := filepath.Join("/sys/fs/cgroup/cpu", c.CgroupName); c.CPUs > 0 && os.MkdirAll(dir, 0o755) == nil {
+		if write(dir, "cpu.cfs_period_us", cpuPeriod) && write(dir, "cpu.cfs_quota_us", int64(c.CPUs*cpuPeriod)) && g.fill(dir, pid) {
+			g.cpuDir = dir
+		} else {
+			os.Remove(dir)
+		}
+	}
 	return g
 }
+
+// cpuPeriod is over how long CPU time is bounded, in microseconds. It is short,
+// so that a small share does not mean long pauses.
+const cpuPeriod = 20_000
 
 // v2Parent returns a cgroup v2 folder below which this process may make groups
 // with a memory controller.
@@ -143,7 +159,7 @@ func (g *group) oomKills() int64 {
 
 // remove removes the group, which must be empty or about to be.
 func (g *group) remove() {
-	for _, dir := range []string{g.memoryDir, g.pidsDir} {
+	for _, dir := range []string{g.memoryDir, g.pidsDir, g.cpuDir} {
 		if dir == "" {
 			continue
 		}

@@ -159,7 +159,7 @@ func endForeign(ctx context.Context, dir string) error {
 
 // removeGroups removes the control groups of the instances that pattern names, wherever they are.
 func removeGroups(name string) {
-	for _, pattern := range []string{"/sys/fs/cgroup/memory/", "/sys/fs/cgroup/pids/", "/sys/fs/cgroup/", "/sys/fs/cgroup/*/", "/sys/fs/cgroup/*/*/", "/sys/fs/cgroup/*/*/*/", "/sys/fs/cgroup/*/*/*/*/"} {
+	for _, pattern := range []string{"/sys/fs/cgroup/memory/", "/sys/fs/cgroup/pids/", "/sys/fs/cgroup/cpu/", "/sys/fs/cgroup/", "/sys/fs/cgroup/*/", "/sys/fs/cgroup/*/*/", "/sys/fs/cgroup/*/*/*/", "/sys/fs/cgroup/*/*/*/*/"} {
 		dirs, _ := filepath.Glob(pattern + name)
 		for _, d := range dirs {
 			os.Remove(d)

@@ -48,6 +48,11 @@ type Config struct {
 	Supervisor func(ctx context.Context) (program string, args []string, err error)
 	// Access returns what d's function gets to reach AWS's APIs.
 	Access func(d backend.Deployment) backend.Access
+	// PauseIdle stops an instance's processes between events.
+	PauseIdle bool
+	// CPUShare gives instances CPU in proportion to their memory where control
+	// groups allow it: 1,769 MB are one, as on AWS.
+	CPUShare bool
 	// Plain leaves out namespaces.
 	Plain  bool
 	Logger *slog.Logger // nil discards
@@ -184,11 +189,15 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
 	}
+	cpus := 0.0
+	if b.cfg.CPUShare {
+		cpus = float64(d.MemoryMB) / 1769
+	}
 	l.sup, err = confine.Start(ctx, confine.Config{
 		Program: program, Args: args, Plain: b.cfg.Plain || hidden(interp.Path) || hidden(interp.Home),
 		Setup: confine.Setup{
 			TaskRoot: task, RuntimeDir: boot, Opt: opt, Tmp: tmp, MaxFiles: 1024,
-			MemoryLimit: int64(d.MemoryMB) << 20, MaxProcesses: 1024 + 16,
+			MemoryLimit: int64(d.MemoryMB) << 20, CPUs: cpus, MaxProcesses: 1024 + 16,
 			CgroupName: groupName(b.cfg.Owner, id),
 		},
 	})
@@ -237,6 +246,7 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 		InitType: d.InitType, MaxConcurrency: d.MaxConcurrency,
 		Command: cmd.Args, WorkDir: p.TaskRoot, Environment: environ, ExtensionEnvironment: backend.ExtensionEnviron(environ),
 		LogGroup: d.LogGroup, LogStream: out.Stream, LogFormat: d.LogFormat, AppLogLevel: d.AppLogLevel, SysLogLevel: d.SysLogLevel, Tracing: d.Tracing,
+		PauseIdle: b.cfg.PauseIdle,
 	}
 	if opt != "" {
 		spec.ExtensionsDir = filepath.Join(p.Opt, "extensions")
