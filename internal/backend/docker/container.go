@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -11,10 +10,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -32,7 +31,8 @@ import (
 // Labels that every container and volume of Hearth's carries from its creation.
 const (
 	labelOwner    = "run.hearth.owner"    // server ID
-	labelKind     = "run.hearth.kind"     // "instance", "prepared", "owner", "code"
+	labelID       = "run.hearth.id"       // unique, made before the container
+	labelKind     = "run.hearth.kind"     // "instance", "prepared", "owner", "filler", "code"
 	labelLock     = "run.hearth.lock"     // the owner's lock file, on the machine of …
 	labelBoot     = "run.hearth.boot"     // … this boot ID
 	labelFunction = "run.hearth.function" // name
@@ -41,77 +41,54 @@ const (
 )
 
 const (
-	closeTimeout = 20 * time.Second
+	closeTimeout    = 20 * time.Second
+	createTimeout   = 2 * time.Minute // of a slow engine
+	startTimeout    = time.Minute     // until the agent says that it listens
+	shutdownTimeout = 5 * time.Second // AWS's windows are 2 s at most
 	// userID is who functions run as, on AWS and here.
 	userID = "993:990"
 	// inside is where Hearth's own files are in a container.
 	inside     = "/hearth"
-	agentPort  = 9001
+	program    = inside + "/bin/hearth-agent"
+	agentPort  = 51900 // of the agent's wire, where it is not a Unix socket
 	graceOf    = "30s" // of an agent without its server
 	agentsLine = "hearth-agent listens on "
 )
 
+// shape is what is fixed when a container is made.
+type shape struct {
+	img         *image
+	memoryMB    int
+	ephemeralMB int
+	code        bool // it has folders for code and layers: it is for zip functions
+}
+
+func (s shape) String() string {
+	return fmt.Sprintf("%s %s %d %d %t", s.img.id, s.img.architecture, s.memoryMB, s.ephemeralMB, s.code)
+}
+
 // container is an instance's container, from before it is created.
 type container struct {
 	b       *Backend
+	key     string // unique, in labels and names
 	name    string
-	dir     string // the instance's folder here, mounted at inside+"/run"; "" when remote
+	dir     string // the instance's folder here, or "" when the engine does not see it
 	id      string // of the engine
 	img     *image
 	remote  bool
-	shape   string
-	client  *instance.Client
+	client  *instance.Client // nil until up is closed
+	up      chan struct{}
 	attach  *client.HijackedResponse
 	printed *tailBuffer
+	drained chan struct{} // closed when all that was printed is in printed
 	exited  chan struct{} // closed when the container has ended
 	exit    apicontainer.WaitResponse
+	oom     bool
 	cancel  context.CancelFunc // ends the watching
 
-	mu       sync.Mutex
+	mu       sync.Mutex // guards what follows
 	release  []func()
 	finished bool
-}
-
-// tailBuffer keeps the last bytes of what a container printed, and says when
-// the agent's line was among it.
-type tailBuffer struct {
-	mu    sync.Mutex
-	buf   []byte
-	line  []byte
-	ready chan struct{}
-	seen  bool
-}
-
-func (t *tailBuffer) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.buf = append(t.buf, p...)
-	if n := len(t.buf) - 8<<10; n > 0 {
-		t.buf = append(t.buf[:0], t.buf[n:]...)
-	}
-	if !t.seen {
-		t.line = append(t.line, p...)
-		if i := bytes.Index(t.line, []byte(agentsLine)); i >= 0 && bytes.IndexByte(t.line[i:], '\n') > 0 {
-			t.seen = true
-			t.line = nil
-			close(t.ready)
-		} else if len(t.line) > 64<<10 {
-			t.line = append(t.line[:0], t.line[len(t.line)-1024:]...)
-		}
-	}
-	return len(p), nil
-}
-
-func (t *tailBuffer) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var lines []string
-	for line := range strings.Lines(string(t.buf)) {
-		if !strings.HasPrefix(line, agentsLine) {
-			lines = append(lines, line)
-		}
-	}
-	return strings.TrimSpace(strings.Join(lines, ""))
 }
 
 func newID() string {
@@ -121,8 +98,8 @@ func newID() string {
 }
 
 // labels returns what a container or volume of a kind carries.
-func (b *Backend) labels(kind string) map[string]string {
-	l := map[string]string{labelOwner: b.cfg.Owner, labelKind: kind, labelLock: b.mark.lock.Name(), labelBoot: bootID()}
+func (b *Backend) labels(kind, id string) map[string]string {
+	l := map[string]string{labelOwner: b.cfg.Owner, labelID: id, labelKind: kind, labelLock: b.mark.lock.Name(), labelBoot: bootID()}
 	if s := os.Getenv("TESTCONTAINERS_SESSION_ID"); s != "" {
 		l[labelSession] = s
 	}
@@ -136,80 +113,162 @@ type parts struct {
 	opt   string
 }
 
-// create creates and starts a container whose agent answers. On error nothing is left.
-func (b *Backend) create(ctx context.Context, d *backend.Deployment, img *image, kind string, p parts) (_ *container, err error) {
+// make creates and starts a container whose agent answers, for d or, where that
+// is nil, for whichever function will claim it. On error nothing is left.
+func (b *Backend) make(ctx context.Context, s shape, d *backend.Deployment, p parts) (_ *container, err error) {
 	c := &container{
-		b: b, img: img, remote: b.isRemote(), exited: make(chan struct{}),
+		b: b, key: newID(), img: s.img, remote: b.isRemote(), exited: make(chan struct{}), drained: make(chan struct{}), up: make(chan struct{}),
 		printed: &tailBuffer{ready: make(chan struct{})},
 	}
-	id := newID()
-	c.name = sanitize(strings.NewReplacer("{function}", d.Function, "{id}", id).Replace(b.cfg.Name))
+	b.mu.Lock()
+	b.ours[c.key] = true
+	b.mu.Unlock()
 	defer func() {
-		if err != nil {
-			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-			defer cancel()
-			if endErr := b.end(undo, c); endErr != nil {
-				b.log.Error("container not removed after a failed start", "container", c.name, "err", endErr)
-			}
+		if err == nil {
+			return
 		}
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		if endErr := b.end(undo, c); endErr != nil {
+			b.log.Error("container not removed after a failed start; trying again later", "container", c.name, "err", endErr)
+		}
+		// What is still there is an orphan for ReapStale.
+		b.forget(c)
 	}()
+	kind, function := "prepared", "prepared"
+	if d != nil {
+		kind, function = "instance", d.Function
+	}
+	c.name = sanitize(strings.NewReplacer("{function}", function, "{id}", c.key).Replace(b.cfg.Name))
 	secret := newID() + newID()
-	config, host := b.spec(d, img, p)
-	config.Labels = b.labels(kind)
-	if kind == "instance" {
+	if !c.remote {
+		if err := c.makeDir(secret); err != nil {
+			return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
+		}
+		if d == nil && s.code {
+			p.task, p.opt = c.path("task"), c.path("opt")
+		}
+	}
+	config, host := b.spec(s, c, p)
+	config.Labels = b.labels(kind, c.key)
+	if d != nil {
 		config.Labels[labelFunction], config.Labels[labelDeploy] = d.Function, d.ID()
 	}
-	args := []string{"serve", "--grace", graceOf}
-	if c.remote {
-		args = append(args, "--listen", fmt.Sprintf("tcp:0.0.0.0:%d", agentPort), "--secret-file", "-")
-		port := network.MustParsePort(fmt.Sprintf("%d/tcp", agentPort))
-		config.ExposedPorts = network.PortSet{port: {}}
-		loopback := netip.MustParseAddr("127.0.0.1")
-		if b.engine.endpoint() != "127.0.0.1" {
-			loopback = netip.IPv4Unspecified()
-		}
-		host.PortBindings = network.PortMap{port: {{HostIP: loopback}}}
-		config.OpenStdin, config.StdinOnce, config.AttachStdin = true, true, true
-	} else {
-		c.dir = b.mark.path(id)
-		if err := os.MkdirAll(c.dir, 0o700); err != nil {
-			return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
-		}
-		// The container's user is another one, and the data folder is closed to others.
-		if err := os.Chmod(c.dir, 0o777); err != nil {
-			return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
-		}
-		if err := os.WriteFile(filepath.Join(c.dir, "secret"), []byte(secret+"\n"), 0o644); err != nil {
-			return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
-		}
-		args = append(args, "--listen", "unix:"+inside+"/run/agent.sock", "--secret-file", inside+"/run/secret")
-		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: c.dir, Target: inside + "/run"})
-	}
-	config.Cmd = args
-	created, err := b.engine.Client.ContainerCreate(ctx, client.ContainerCreateOptions{
-		Name: c.name, Config: config, HostConfig: host, Platform: &ocispec.Platform{OS: "linux", Architecture: img.architecture},
+	c.id, err = b.createContainer(ctx, client.ContainerCreateOptions{
+		Name: c.name, Config: config, HostConfig: host, Platform: &ocispec.Platform{OS: "linux", Architecture: s.img.architecture},
 	})
 	if err != nil {
 		if errdefs.IsNotFound(err) && strings.Contains(err.Error(), "image") {
-			b.images.forget(img.ref)
+			b.images.forget(s.img.ref)
 			return nil, fmt.Errorf("%w: %w", backend.ErrImageNotFound, err)
 		}
-		return nil, classify(startClass(err), fmt.Errorf("create container: %w", err))
+		return nil, c.startError(fmt.Errorf("create container: %w", err), p)
 	}
-	c.id = created.ID
 	if err := c.start(ctx, secret); err != nil {
-		return nil, err
+		return nil, c.startError(err, p)
 	}
 	return c, nil
 }
 
-// startClass tells the machine's shortages from other failures.
-func startClass(err error) error {
-	text := err.Error()
-	if strings.Contains(text, "no space left on device") || strings.Contains(text, "cannot allocate memory") {
-		return backend.ErrNoCapacity
+// makeDir makes the instance's folder:
+//
+//	run/   the agent's socket, and its secret until it has read it; mounted at /hearth/run
+//	task/  code and layers of a prepared instance, once it has been claimed
+//	opt/
+//
+// The folder is closed to others, but what is mounted from it is open to the
+// container's user.
+func (c *container) makeDir(secret string) error {
+	c.dir = c.b.mark.path(c.key)
+	for _, d := range []struct {
+		name string
+		mode os.FileMode
+	}{{"", 0o700}, {"run", 0o777}, {"task", 0o755}, {"opt", 0o755}} {
+		if err := os.Mkdir(c.path(d.name), d.mode); err != nil {
+			return err
+		}
+		if err := os.Chmod(c.path(d.name), d.mode); err != nil {
+			return err
+		}
 	}
-	return backend.ErrStartFailed
+	return os.WriteFile(c.path("run/secret"), []byte(secret+"\n"), 0o644)
+}
+
+func (c *container) path(name string) string { return filepath.Join(c.dir, name) }
+
+// createContainer creates a container. When ctx ends midway, the engine may
+// have made one all the same: it is waited for and removed, by a task of the
+// backend's if it takes long.
+func (b *Backend) createContainer(ctx context.Context, o client.ContainerCreateOptions) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	type result struct {
+		id  string
+		err error
+	}
+	made := make(chan result, 1)
+	b.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
+		defer cancel()
+		r, err := b.engine.Client.ContainerCreate(ctx, o)
+		made <- result{r.ID, err}
+	})
+	var r result
+	select {
+	case r = <-made:
+		return r.id, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r = <-made:
+		if r.err != nil {
+			return "", ctx.Err()
+		}
+		return r.id, nil // the caller sees that its ctx is over, and removes it
+	case <-time.After(shutdownTimeout):
+	}
+	b.tasks.Go(func() {
+		if r := <-made; r.id != "" {
+			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			if err := b.engine.remove(undo, r.id); err != nil {
+				b.log.Error("container not removed after a launch was given up; trying again later", "container", o.Name, "err", err)
+			}
+		}
+	})
+	return "", ctx.Err()
+}
+
+// errNotShared means that the engine does not see this machine's files.
+var errNotShared = errors.New("the engine and the server share no files")
+
+// startError gives an error of creating or starting a container its class.
+func (c *container) startError(err error, p parts) error {
+	for _, class := range []error{backend.ErrStartFailed, backend.ErrUnreachable, backend.ErrNoCapacity, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, class) {
+			return err
+		}
+	}
+	text := err.Error()
+	if !c.remote && !client.IsErrConnectionFailed(err) {
+		if errors.Is(err, errNotShared) {
+			return err
+		}
+		// An engine that sees other files says which of ours it did not find.
+		for _, path := range []string{p.agent, p.task, p.opt, c.dir} {
+			if path != "" && strings.Contains(text, path) {
+				return fmt.Errorf("%w: %w", errNotShared, err)
+			}
+		}
+	}
+	switch {
+	case strings.Contains(text, "no space left on device"), strings.Contains(text, "cannot allocate memory"):
+		return classify(backend.ErrNoCapacity, err)
+	case strings.Contains(text, "exec format error"):
+		return fmt.Errorf("%w: the engine does not run %s containers here (it would have to emulate that): %w", backend.ErrStartFailed, c.img.architecture, err)
+	}
+	return classify(backend.ErrStartFailed, err)
 }
 
 func sanitize(name string) string {
@@ -222,37 +281,36 @@ func sanitize(name string) string {
 	}, name)
 }
 
-// spec returns the container's configuration, but for how the agent is reached.
-func (b *Backend) spec(d *backend.Deployment, img *image, p parts) (*apicontainer.Config, *apicontainer.HostConfig) {
-	memory := int64(d.MemoryMB) << 20
+// spec returns a container's configuration, but for its labels.
+func (b *Backend) spec(s shape, c *container, p parts) (*apicontainer.Config, *apicontainer.HostConfig) {
+	memory := int64(s.memoryMB) << 20
 	pids := int64(1024 + 64) // the agent's own threads count, too
+	stop := 3
 	host := &apicontainer.HostConfig{
 		AutoRemove:     true,
 		ReadonlyRootfs: true,
 		CapDrop:        []string{"ALL"},
 		SecurityOpt:    []string{"no-new-privileges"},
 		NetworkMode:    apicontainer.NetworkMode(b.cfg.Network),
-		ExtraHosts:     append([]string{"host.docker.internal:host-gateway"}, b.cfg.Hosts...),
-		Tmpfs:          map[string]string{"/tmp": fmt.Sprintf("rw,exec,nosuid,nodev,mode=1777,size=%dm", d.EphemeralMB)},
+		Tmpfs:          map[string]string{"/tmp": fmt.Sprintf("rw,exec,nosuid,nodev,mode=1777,size=%dm", s.ephemeralMB)},
 		Binds:          b.cfg.Mounts,
-		LogConfig:      apicontainer.LogConfig{Type: b.engine.logDriver()},
+		// What is printed goes over the agent's wire.
+		LogConfig: apicontainer.LogConfig{Type: "none"},
 		Resources: apicontainer.Resources{
+			// Swap is off: the limit is of both together. The file limit is the agent's to
+			// set, since engines differ in whether they may.
 			Memory: memory, MemorySwap: memory, PidsLimit: &pids,
-			Ulimits: []*apicontainer.Ulimit{{Name: "nofile", Soft: 1024, Hard: 1024}},
+			// As on AWS, who has more memory gets more of the CPU: 1,769 MB are a whole one.
+			CPUShares: max(2, 1024*int64(s.memoryMB)/1769),
 		},
 	}
 	if b.cfg.CPU {
-		host.Resources.NanoCPUs = int64(float64(d.MemoryMB) / 1769 * 1e9)
+		host.Resources.NanoCPUs = int64(s.memoryMB) * 1e9 / 1769
 	}
-	if b.engine.Rootless {
-		host.Resources.MemorySwap = 0
+	if b.cfg.Network != "host" && b.cfg.Network != "none" {
+		host.ExtraHosts = append(host.ExtraHosts, "host.docker.internal:"+b.engine.gateway)
 	}
-	if b.engine.Name == "podman" {
-		// Podman raises what it is not told, which it may not be allowed to.
-		if n := processLimit(); n > 0 {
-			host.Resources.Ulimits = append(host.Resources.Ulimits, &apicontainer.Ulimit{Name: "nproc", Soft: n, Hard: n})
-		}
-	}
+	host.ExtraHosts = append(host.ExtraHosts, b.cfg.Hosts...)
 	for _, a := range b.cfg.DNS {
 		if addr, err := netip.ParseAddr(a); err == nil {
 			host.DNS = append(host.DNS, addr)
@@ -263,40 +321,59 @@ func (b *Backend) spec(d *backend.Deployment, img *image, p parts) (*apicontaine
 			return
 		}
 		m := mount.Mount{Type: mount.TypeBind, Source: source, Target: target, ReadOnly: true}
-		if b.isRemote() {
+		if c.remote {
 			m.Type = mount.TypeVolume
 			m.VolumeOptions = &mount.VolumeOptions{NoCopy: true}
 		}
 		host.Mounts = append(host.Mounts, m)
 	}
-	program := inside + "/bin/hearth-agent"
-	if b.isRemote() {
+	if c.remote {
 		add(p.agent, inside+"/bin")
 	} else {
 		add(p.agent, program)
 	}
 	add(p.task, "/var/task")
 	add(p.opt, "/opt")
-	return &apicontainer.Config{
-		Image: img.id, Entrypoint: []string{program}, User: userID, WorkingDir: "/",
-		AttachStdout: true, AttachStderr: true,
-	}, host
+	config := &apicontainer.Config{
+		Image: s.img.id, Entrypoint: []string{program}, User: userID, WorkingDir: "/",
+		AttachStdout: true, AttachStderr: true, StopSignal: "SIGTERM", StopTimeout: &stop,
+		Healthcheck: &apicontainer.HealthConfig{Test: []string{"NONE"}},
+	}
+	config.Cmd = []string{"serve", "--grace", graceOf}
+	if !c.remote {
+		config.Cmd = append(config.Cmd, "--listen", "unix:"+inside+"/run/agent.sock", "--secret-file", inside+"/run/secret")
+		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: c.path("run"), Target: inside + "/run"})
+		return config, host
+	}
+	config.Cmd = append(config.Cmd, "--listen", fmt.Sprintf("tcp:0.0.0.0:%d", agentPort), "--secret-file", "-")
+	config.ExposedPorts = network.PortSet{agentsPort: {}}
+	address := netip.MustParseAddr("127.0.0.1")
+	if b.engine.endpoint() != "127.0.0.1" {
+		address = netip.IPv4Unspecified()
+	}
+	host.PortBindings = network.PortMap{agentsPort: {{HostIP: address}}}
+	config.OpenStdin, config.StdinOnce, config.AttachStdin = true, true, true
+	return config, host
 }
 
-// start starts the created container and connects to its agent. Whoever waits
-// for its readiness waits for the agent's line, or for its end.
+var agentsPort = network.MustParsePort(fmt.Sprintf("%d/tcp", agentPort))
+
+// start starts the created container and connects to its agent. Its readiness
+// is an event: the agent's line, or the container's end.
 func (c *container) start(ctx context.Context, secret string) error {
-	b := c.b
-	engine := b.engine.Client
-	if err := b.engine.init(ctx, c.id); err != nil {
-		return classify(startClass(err), fmt.Errorf("set up container: %w", err))
+	engine := c.b.engine.Client
+	if err := c.b.engine.init(ctx, c.id); err != nil {
+		close(c.drained)
+		return fmt.Errorf("set up container: %w", err)
 	}
-	attached, err := engine.ContainerAttach(ctx, c.id, client.ContainerAttachOptions{Stream: true, Stdin: c.remote, Stdout: true, Stderr: true})
+	attached, err := engine.ContainerAttach(context.WithoutCancel(ctx), c.id, client.ContainerAttachOptions{Stream: true, Stdin: c.remote, Stdout: true, Stderr: true})
 	if err != nil {
-		return classify(backend.ErrStartFailed, fmt.Errorf("attach: %w", err))
+		close(c.drained)
+		return fmt.Errorf("attach: %w", err)
 	}
 	c.attach = &attached.HijackedResponse
 	go func() {
+		defer close(c.drained)
 		// Whatever the container prints beside its agent's wire: the agent's own
 		// words, and those of a start that failed.
 		if _, err := stdcopy.StdCopy(c.printed, c.printed, c.attach.Reader); err != nil {
@@ -306,20 +383,19 @@ func (c *container) start(ctx context.Context, secret string) error {
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancel = cancel
 	wait := engine.ContainerWait(watch, c.id, client.ContainerWaitOptions{Condition: apicontainer.WaitConditionNextExit})
-	go func() {
-		defer close(c.exited)
-		select {
-		case c.exit = <-wait.Result:
-		case err := <-wait.Error:
-			c.exit = apicontainer.WaitResponse{StatusCode: -1, Error: &apicontainer.WaitExitError{Message: err.Error()}}
-		}
-	}()
+	go c.watch(watch, wait)
+
+	ctx, stop := context.WithTimeoutCause(ctx, startTimeout, errSlow)
+	defer stop()
 	if _, err := engine.ContainerStart(ctx, c.id, client.ContainerStartOptions{}); err != nil {
-		return classify(startClass(err), fmt.Errorf("start container: %w", err))
+		if ctx.Err() != nil {
+			return slow(ctx)
+		}
+		return fmt.Errorf("start container: %w", err)
 	}
 	if c.remote {
 		if _, err := io.WriteString(c.attach.Conn, secret+"\n"); err != nil {
-			return classify(backend.ErrStartFailed, fmt.Errorf("hand over the secret: %w", err))
+			return fmt.Errorf("hand over the secret: %w", err)
 		}
 	}
 	select {
@@ -327,52 +403,99 @@ func (c *container) start(ctx context.Context, secret string) error {
 	case <-c.exited:
 		return c.failure()
 	case <-ctx.Done():
-		return ctx.Err()
+		return slow(ctx)
 	}
 	dial, err := c.dialer(ctx)
 	if err != nil {
 		return err
 	}
-	c.client, err = instance.Connect(ctx, instance.ClientConfig{Dial: dial, Secret: []byte(secret)})
+	agent, err := instance.Connect(ctx, instance.ClientConfig{Dial: dial, Secret: []byte(secret)})
 	if err != nil {
 		select {
 		case <-c.exited:
 			return c.failure()
 		default:
 		}
-		if !c.remote && errors.Is(err, os.ErrNotExist) {
+		if !c.remote && (errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)) {
 			return errNotShared
+		}
+		if ctx.Err() != nil {
+			return slow(ctx)
 		}
 		return fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
 	}
-	b.tasks.Go(func() {
+	c.client = agent
+	close(c.up)
+	go func() {
 		select {
 		case <-c.exited:
-			c.client.Fail(c.reason())
-		case <-c.client.Ended():
+			agent.Fail(c.reason())
+		case <-agent.Ended():
 		}
-	})
+	}()
 	return nil
 }
 
-// errNotShared means that the engine does not see this machine's files.
-var errNotShared = errors.New("the engine and the server share no files")
+var errSlow = fmt.Errorf("%w: the container did not come up within %v", backend.ErrStartFailed, startTimeout)
 
+// slow returns why a start's ctx is over.
+func slow(ctx context.Context) error {
+	if context.Cause(ctx) == errSlow {
+		return errSlow
+	}
+	return ctx.Err()
+}
+
+// watch waits for the container's end. When the engine itself goes away, the
+// container may live on: as long as its agent answers, the engine is asked again.
+func (c *container) watch(ctx context.Context, wait client.ContainerWaitResult) {
+	defer close(c.exited)
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		var err error
+		select {
+		case c.exit = <-wait.Result:
+			if c.exit.StatusCode == 137 && c.exit.Error == nil {
+				r, err := c.b.engine.Client.ContainerInspect(ctx, c.id, client.ContainerInspectOptions{})
+				// Where the engine can't tell, memory is by far the likeliest.
+				c.oom = err != nil || r.Container.State == nil || r.Container.State.OOMKilled || c.b.engine.Name == "podman"
+			}
+			return
+		case err = <-wait.Error:
+		}
+		c.exit = apicontainer.WaitResponse{StatusCode: -1, Error: &apicontainer.WaitExitError{Message: err.Error()}}
+		if errdefs.IsNotFound(err) || ctx.Err() != nil {
+			return
+		}
+		select {
+		case <-c.up:
+		default:
+			return // nobody would tell that it lives
+		}
+		select {
+		case <-c.client.Ended():
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		wait = c.b.engine.Client.ContainerWait(ctx, c.id, client.ContainerWaitOptions{Condition: apicontainer.WaitConditionNotRunning})
+	}
+}
+
+// dialer returns the way to the agent: its socket in the instance's folder, or
+// its published port.
 func (c *container) dialer(ctx context.Context) (func(context.Context) (net.Conn, error), error) {
 	if !c.remote {
-		socket := filepath.Join(c.dir, "agent.sock")
-		return func(ctx context.Context) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		}, nil
+		socket := c.path("run/agent.sock")
+		return func(ctx context.Context) (net.Conn, error) { return dialUnix(ctx, socket) }, nil
 	}
 	r, err := c.b.engine.Client.ContainerInspect(ctx, c.id, client.ContainerInspectOptions{})
 	if err != nil {
-		return nil, classify(backend.ErrStartFailed, fmt.Errorf("find the agent's port: %w", err))
+		return nil, fmt.Errorf("find the agent's port: %w", err)
 	}
-	port := network.MustParsePort(fmt.Sprintf("%d/tcp", agentPort))
 	var addresses []string
 	if n := r.Container.NetworkSettings; n != nil {
-		for _, binding := range n.Ports[port] {
+		for _, binding := range n.Ports[agentsPort] {
 			addresses = append(addresses, net.JoinHostPort(c.b.engine.endpoint(), binding.HostPort))
 		}
 		// A server that is in a container of this engine reaches the other directly.
@@ -399,25 +522,69 @@ func (c *container) dialer(ctx context.Context) (func(context.Context) (net.Conn
 	}, nil
 }
 
+// dialUnix connects to a socket, however long its path is: the kernel takes 107
+// bytes, so that a longer one goes by way of its folder's descriptor.
+func dialUnix(ctx context.Context, socket string) (net.Conn, error) {
+	var d net.Dialer
+	if len(socket) <= 104 {
+		return d.DialContext(ctx, "unix", socket)
+	}
+	dir, err := os.Open(filepath.Dir(socket))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return d.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(socket)))
+}
+
 // failure says why a container ended before its agent answered.
 func (c *container) failure() error {
 	r := c.reason()
+	if c.exit.Error != nil {
+		return classify(backend.ErrStartFailed, fmt.Errorf("the container is gone: %s", r.Detail))
+	}
 	return fmt.Errorf("%w: the container exited with status %d: %s", backend.ErrStartFailed, r.ExitCode, r.Detail)
 }
 
 // reason says how the container ended. Only valid after exited is closed.
 func (c *container) reason() instance.EndReason {
+	select {
+	case <-c.drained:
+	case <-time.After(time.Second):
+	}
 	r := instance.EndReason{Kind: instance.EndCrash, ExitCode: int(c.exit.StatusCode), Detail: c.printed.String()}
 	switch {
 	case c.exit.Error != nil:
 		r.Kind = instance.EndLost
 		r.Detail = strings.TrimSpace(c.exit.Error.Message + "\n" + r.Detail)
 	case c.exit.StatusCode == 137:
-		r.Kind, r.Signal = instance.EndOutOfMemory, "killed"
+		r.Signal = "killed"
+		if c.oom {
+			r.Kind = instance.EndOutOfMemory
+		}
 	case c.exit.StatusCode == 0:
 		r.Kind = instance.EndShutdown
 	}
 	return r
+}
+
+// end runs c's SHUTDOWN phase, if its agent answers, and removes all of it. It
+// may be called more than once, and concurrently.
+func (b *Backend) end(ctx context.Context, c *container) error {
+	if c.client != nil {
+		// The engine's stop would ask the agent for the same; asked over the wire,
+		// its windows begin at once.
+		windows, cancel := context.WithTimeout(ctx, shutdownTimeout)
+		c.client.Shutdown(windows)
+		cancel()
+	}
+	if c.id != "" {
+		if err := b.engine.remove(ctx, c.id); err != nil {
+			return err
+		}
+	}
+	c.finish()
+	return nil
 }
 
 // finish releases what the container held on this side. Its container is gone.
@@ -429,7 +596,7 @@ func (c *container) finish() {
 	}
 	c.finished = true
 	if c.client != nil {
-		c.client.Fail(instance.EndReason{Kind: instance.EndShutdown})
+		c.client.Fail(instance.EndReason{Kind: instance.EndShutdown, ExitCode: -1})
 		c.client.Close()
 	}
 	if c.cancel != nil {
@@ -442,41 +609,8 @@ func (c *container) finish() {
 		release()
 	}
 	if c.dir != "" {
-		os.RemoveAll(c.dir)
-	}
-}
-
-// command returns what starts the function's runtime in img, and where.
-func command(d *backend.Deployment, img *image, has func(string) bool) (args []string, dir string, handler string) {
-	if d.Image == "" {
-		if strings.HasPrefix(d.Runtime, "provided") {
-			for _, root := range []string{"/var/task", "/opt"} {
-				if has(path.Join(root, "bootstrap")) {
-					return []string{path.Join(root, "bootstrap")}, "/var/task", d.Handler
-				}
-			}
+		if err := os.RemoveAll(c.dir); err != nil {
+			c.b.log.Error("instance's folder not removed", "dir", c.dir, "err", err)
 		}
-		return []string{"/var/runtime/bootstrap"}, "/var/task", d.Handler
 	}
-	entry, cmd, dir := img.entrypoint, img.cmd, img.workDir
-	if d.ImageConfig.EntryPoint != nil {
-		entry = d.ImageConfig.EntryPoint
-	}
-	if d.ImageConfig.Command != nil {
-		cmd = d.ImageConfig.Command
-	}
-	if d.ImageConfig.WorkingDirectory != "" {
-		dir = d.ImageConfig.WorkingDirectory
-	}
-	if dir == "" {
-		dir = "/"
-	}
-	// An image that brings AWS's emulator means what it would run.
-	if len(entry) > 1 && path.Base(entry[0]) == "aws-lambda-rie" {
-		entry = entry[1:]
-	}
-	if len(cmd) > 0 {
-		handler = cmd[0]
-	}
-	return append(append([]string(nil), entry...), cmd...), dir, handler
 }

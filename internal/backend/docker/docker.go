@@ -69,10 +69,12 @@ type Config struct {
 	// Name is the pattern of containers' names, with {function} and {id}. ""
 	// means hearth-{function}-{id}.
 	Name string
-	// CPU gives containers a share of a CPU in proportion to memory, as on AWS
-	// (1,769 MB are one). Without, they take what there is.
+	// CPU limits containers to a share of a CPU in proportion to memory, as on AWS
+	// (1,769 MB are one). Without, they take what there is, and such shares of it
+	// when there is not enough.
 	CPU bool
-	// Prepared is how many containers of each shape wait for a function. 0 means none.
+	// Prepared is how many containers of each shape that was launched once wait
+	// for a function. 0 means none; on a machine of less than 4 GB there are none either.
 	Prepared int
 	// Remote makes the engine one that does not see this machine's files. By
 	// default that is found out.
@@ -91,14 +93,18 @@ type Backend struct {
 	mark   *mark
 	images *images
 
-	mu        sync.Mutex // guards what follows
-	instances map[string]*container
-	prepared  map[string][]*container // by shape
-	filled    map[string]*fill        // volumes
-	remote    bool
-	owner     *ownerContainer
+	volumes *volumes
+	owner   *owner
+	ctx     context.Context // ends with Close
+	stop    context.CancelFunc
+	tasks   sync.WaitGroup // launches, and what runs in the background
+
+	mu        sync.Mutex            // guards what follows
+	instances map[string]*container // by the engine's ID
+	ours      map[string]bool       // labelID of all that this backend knows and will remove
+	prepared  map[string]*waiting   // by shape
+	remote    bool                  // the engine does not see this machine's files
 	closed    bool
-	tasks     sync.WaitGroup
 }
 
 var (
@@ -133,10 +139,14 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s backend: %w", cfg.Engine.Name, err)
 	}
-	return &Backend{
+	b := &Backend{
 		cfg: cfg, engine: cfg.Engine, log: cfg.Logger, mark: m, images: newImages(cfg.Engine, cfg.Pull, cfg.Logger),
-		instances: map[string]*container{}, prepared: map[string][]*container{}, filled: map[string]*fill{}, remote: cfg.Remote,
-	}, nil
+		instances: map[string]*container{}, ours: map[string]bool{}, prepared: map[string]*waiting{}, remote: cfg.Remote,
+	}
+	b.volumes = &volumes{b: b, all: map[string]*volume{}}
+	b.owner = &owner{b: b}
+	b.ctx, b.stop = context.WithCancel(context.Background())
+	return b, nil
 }
 
 // Name implements backend.Backend.
@@ -193,80 +203,7 @@ func goarch(architecture string) string {
 	return runtime.GOARCH
 }
 
-// Terminate implements backend.Backend.
-func (b *Backend) Terminate(ctx context.Context, h backend.Handle) error {
-	b.mu.Lock()
-	c := b.instances[h.ID]
-	b.mu.Unlock()
-	if c == nil || h.Owner != b.cfg.Owner {
-		if err := b.engine.remove(ctx, h.ID); err != nil {
-			return fmt.Errorf("terminate %s: %w", h, err)
-		}
-		if h.Owner != b.cfg.Owner {
-			return removeInstanceDir(filepath.Join(b.cfg.Dir, filepath.Base(h.Owner)), h.ID)
-		}
-		return nil
-	}
-	if err := b.end(ctx, c); err != nil {
-		return fmt.Errorf("terminate %s: %w", h, err)
-	}
-	b.mu.Lock()
-	delete(b.instances, h.ID)
-	b.mu.Unlock()
-	return nil
-}
-
-// end runs c's SHUTDOWN phase, if its agent answers, and removes all of it. It
-// may be called more than once, and concurrently.
-func (b *Backend) end(ctx context.Context, c *container) error {
-	if c.client != nil {
-		// The engine's stop would ask the agent for the same; asked over the
-		// wire, its windows begin at once.
-		c.client.Shutdown(ctx)
-	}
-	if c.id != "" {
-		if err := b.engine.remove(ctx, c.id); err != nil {
-			return err
-		}
-	}
-	c.finish()
-	return nil
-}
-
-// Close implements backend.Backend.
-func (b *Backend) Close() error {
-	b.mu.Lock()
-	b.closed = true
-	b.mu.Unlock()
-	b.tasks.Wait()
-	b.mu.Lock()
-	var all []*container
-	for _, c := range b.instances {
-		all = append(all, c)
-	}
-	for _, waiting := range b.prepared {
-		all = append(all, waiting...)
-	}
-	clear(b.prepared)
-	b.mu.Unlock()
-	errs := make([]error, len(all))
-	var wg sync.WaitGroup
-	for i, c := range all {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-			defer cancel()
-			errs[i] = b.end(ctx, c)
-		})
-	}
-	wg.Wait()
-	err := errors.Join(errs...)
-	if b.owner != nil {
-		err = errors.Join(err, b.owner.close())
-	}
-	return errors.Join(err, b.mark.remove(), b.engine.Client.Close())
-}
-
-// unreachable wraps the client's errors in the class they belong to.
+// classify gives an engine's error its class, unless the caller gave up.
 func classify(class error, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err

@@ -27,6 +27,9 @@ type Engine struct {
 	Rootless     bool
 	// Why says how it was found.
 	Why string
+
+	memory  int64  // of its machine, in bytes
+	gateway string // what a container's hosts file may call the engine's machine
 }
 
 // candidate is where an engine may be.
@@ -171,7 +174,7 @@ func Open(ctx context.Context, host string) (*Engine, error) {
 		c.Close()
 		return nil, err
 	}
-	e := &Engine{Client: c, Name: "docker", Version: v.Version, Host: host, Architecture: "x86_64"}
+	e := &Engine{Client: c, Name: "docker", Version: v.Version, Host: host, Architecture: "x86_64", gateway: "host-gateway"}
 	if v.Arch == "arm64" || v.Arch == "aarch64" {
 		e.Architecture = "arm64"
 	}
@@ -181,6 +184,7 @@ func Open(ctx context.Context, host string) (*Engine, error) {
 		}
 	}
 	if info, err := c.Info(ctx, client.InfoOptions{}); err == nil {
+		e.memory = info.Info.MemTotal
 		for _, o := range info.Info.SecurityOptions {
 			e.Rootless = e.Rootless || strings.Contains(o, "rootless")
 		}
@@ -225,9 +229,6 @@ func (e *Engine) endpoint() string {
 	}
 	return "127.0.0.1"
 }
-
-// logDriver keeps the engine from writing down what goes over the agent's wire anyway.
-func (e *Engine) logDriver() string { return "none" }
 
 // init makes a created container one that can be attached to before it starts.
 // Docker's are so already; Podman wants to be asked, in its own API.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -75,9 +76,11 @@ func (s *images) get(ctx context.Context, ref, architecture string) (*image, err
 			img, err := s.fetch(pullCtx, ref, goarch(architecture))
 			stop()
 			s.mu.Lock()
-			delete(s.pulling, key)
-			if err == nil {
-				s.known[key] = img
+			if s.pulling[key] == p {
+				delete(s.pulling, key)
+				if err == nil {
+					s.known[key] = img
+				}
 			}
 			p.img, p.err = img, err
 			close(p.done)
@@ -93,7 +96,10 @@ func (s *images) get(ctx context.Context, ref, architecture string) (*image, err
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if p.want--; p.want == 0 {
-			p.stop() // nobody waits any more
+			p.stop() // nobody waits any more, and nobody may begin to
+			if s.pulling[key] == p {
+				delete(s.pulling, key)
+			}
 		}
 		return nil, ctx.Err()
 	}
@@ -154,36 +160,53 @@ func (s *images) inspect(ctx context.Context, ref string) (*image, error) {
 
 func (s *images) pull(ctx context.Context, ref, arch string) error {
 	s.log.Info("pulling image", "image", ref)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// A registry that hangs says nothing for ever.
+	silence := time.AfterFunc(pullSilence, func() { cancel(errSilent) })
+	defer silence.Stop()
 	auth, err := credentials(ref)
 	if err != nil {
 		s.log.Warn("registry credentials not read", "image", ref, "err", err)
 	}
 	r, err := s.e.Client.ImagePull(ctx, ref, client.ImagePullOptions{RegistryAuth: auth, Platforms: []ocispec.Platform{{OS: "linux", Architecture: arch}}})
 	if err != nil {
-		return pullError(ref, err)
+		return pullError(ctx, ref, err)
 	}
 	defer r.Close()
 	last := ""
 	for m, err := range r.JSONMessages(ctx) {
 		if err != nil {
-			return pullError(ref, err)
+			return pullError(ctx, ref, err)
 		}
 		if m.Error != nil {
-			return pullError(ref, m.Error)
+			return pullError(ctx, ref, m.Error)
 		}
+		silence.Reset(pullSilence)
 		if m.Status != "" && m.Progress == nil && m.Status != last {
 			last = m.Status
 			s.log.Debug("pulling image", "image", ref, "layer", m.ID, "status", m.Status)
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return pullError(ctx, ref, err)
 	}
 	s.log.Info("image pulled", "image", ref)
 	return nil
 }
 
-func pullError(ref string, err error) error {
+// pullSilence is how long a pull may go on without a word of progress.
+const pullSilence = 3 * time.Minute
+
+var errSilent = fmt.Errorf("%w: nothing came for %v", backend.ErrImagePull, pullSilence)
+
+func pullError(ctx context.Context, ref string, err error) error {
+	if context.Cause(ctx) == errSilent {
+		return fmt.Errorf("%s: %w", ref, errSilent)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	text := err.Error()
 	for _, s := range []string{"not found", "manifest unknown", "does not exist", "no such image", "name unknown"} {
 		if errdefs.IsNotFound(err) || strings.Contains(strings.ToLower(text), s) {
@@ -275,9 +298,11 @@ func (b *Backend) Pull(ctx context.Context, d backend.Deployment) (string, error
 	if err != nil {
 		return "", err
 	}
+	// A tag may mean another image than the last time.
+	b.images.forget(ref)
 	img, err := b.images.get(ctx, ref, d.Architecture)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("pull on %s: %w", b.Name(), err)
 	}
 	if img.digest != "" {
 		return img.digest, nil

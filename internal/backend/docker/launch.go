@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/hearth-run/hearth/internal/backend"
 	"github.com/hearth-run/hearth/internal/code"
-	"github.com/hearth-run/hearth/internal/instance"
 )
 
 func (b *Backend) isRemote() bool {
@@ -34,15 +31,18 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 	in, err := b.launch(ctx, &d, out)
 	if errors.Is(err, errNotShared) {
 		b.mu.Lock()
-		again := !b.remote
+		first := !b.remote
 		b.remote = true
 		b.mu.Unlock()
-		if again {
-			b.log.Info("the engine does not see this machine's files: code goes there in volumes", "engine", b.engine.Host)
+		if first {
+			b.log.Info("the engine does not see this machine's files: code goes there in volumes", "engine", b.engine.Host, "err", err)
 		}
 		in, err = b.launch(ctx, &d, out)
 	}
-	return in, err
+	if err != nil {
+		return nil, fmt.Errorf("launch on %s: %w", b.Name(), err)
+	}
+	return in, nil
 }
 
 func (b *Backend) launch(ctx context.Context, d *backend.Deployment, out backend.Output) (_ *backend.Instance, err error) {
@@ -54,54 +54,60 @@ func (b *Backend) launch(ctx context.Context, d *backend.Deployment, out backend
 	if err != nil {
 		return nil, err
 	}
-	if b.isRemote() {
-		if err := b.holdOwner(ctx, img); err != nil {
+	p, t, release, err := b.parts(ctx, d, img)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := b.specOf(d, img, out, t)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	s := shape{img: img, memoryMB: d.MemoryMB, ephemeralMB: d.EphemeralMB, code: d.Image == ""}
+	c := b.claim(s, d, t)
+	if c == nil {
+		if c, err = b.make(ctx, s, d, p); err != nil {
+			release()
 			return nil, err
 		}
 	}
-	p, trees, release, err := b.parts(ctx, d, img)
-	if err != nil {
-		return nil, err
-	}
-	c, err := b.create(ctx, d, img, "instance", p)
-	if err != nil {
-		release()
-		if bindFailed(err) && !b.isRemote() {
-			return nil, errNotShared
-		}
-		return nil, err
-	}
 	c.release = append(c.release, release)
 	defer func() {
-		if err != nil {
-			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-			defer cancel()
-			b.end(undo, c)
+		if err == nil {
+			return
 		}
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		if endErr := b.end(undo, c); endErr != nil {
+			b.log.Error("container not removed after a failed launch; trying again later", "container", c.name, "err", endErr)
+		}
+		b.forget(c)
 	}()
-	if err := c.client.Start(b.specOf(d, img, out, trees), out.Logs); err != nil {
-		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if err := c.client.Start(spec, out.Logs); err != nil {
+		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
 	}
 	b.mu.Lock()
 	b.instances[c.id] = c
 	b.mu.Unlock()
-	in := &backend.Instance{Handle: backend.Handle{Backend: b.Name(), Owner: b.cfg.Owner, ID: c.id}, Agent: c.client}
-	return in, nil
+	return &backend.Instance{Handle: backend.Handle{Backend: b.Name(), Owner: b.cfg.Owner, ID: c.id}, Agent: c.client}, nil
 }
 
-// bindFailed says whether the engine refused a mount because it has no such folder.
-func bindFailed(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "bind source path does not exist") || strings.Contains(text, "statfs ") && strings.Contains(text, "no such file or directory")
+// forget makes c none of this backend's containers any more. What is left of
+// it on the engine, ReapStale removes.
+func (b *Backend) forget(c *container) {
+	b.mu.Lock()
+	delete(b.instances, c.id)
+	delete(b.ours, c.key)
+	b.mu.Unlock()
 }
 
 // trees are the unpacked folders of a deployment on this machine.
 type trees struct{ task, opt string }
 
-// parts makes a deployment's code, layers and agent ready to be mounted.
+// parts makes a deployment's code, layers and agent ready to be mounted, until release is called.
 func (b *Backend) parts(ctx context.Context, d *backend.Deployment, img *image) (p parts, t trees, release func(), err error) {
 	var releases []func()
 	release = func() {
@@ -114,7 +120,7 @@ func (b *Backend) parts(ctx context.Context, d *backend.Deployment, img *image) 
 			release()
 		}
 	}()
-	program, err := b.cfg.Agent(ctx, img.architecture)
+	file, err := b.cfg.Agent(ctx, img.architecture)
 	if err != nil {
 		return p, t, release, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
 	}
@@ -140,22 +146,26 @@ func (b *Backend) parts(ctx context.Context, d *backend.Deployment, img *image) 
 		t.opt, releases = dir, append(releases, done)
 	}
 	if !b.isRemote() {
-		return parts{agent: program, task: t.task, opt: t.opt}, t, release, nil
+		return parts{agent: file, task: t.task, opt: t.opt}, t, release, nil
 	}
-	if p.agent, err = b.volume(ctx, img, filepath.Base(filepath.Dir(program)), program); err != nil {
-		return p, t, release, err
-	}
-	if t.task != "" {
-		if p.task, err = b.volume(ctx, img, volumeKey(d.CodeHash, t.task), t.task); err != nil {
+	for _, v := range []struct {
+		name      *string
+		key, path string
+	}{
+		{&p.agent, "agent " + img.architecture, file},
+		{&p.task, d.CodeHash, t.task},
+		{&p.opt, strings.Join(hashes, " "), t.opt},
+	} {
+		if v.path == "" {
+			continue
+		}
+		name, done, err := b.volumes.use(ctx, img, v.key, v.path)
+		if err != nil {
 			return p, t, release, err
 		}
+		*v.name, releases = name, append(releases, done)
 	}
-	if t.opt != "" {
-		if p.opt, err = b.volume(ctx, img, volumeKey(strings.Join(hashes, "-"), t.opt), t.opt); err != nil {
-			return p, t, release, err
-		}
-	}
-	return p, t, release, nil
+	return p, t, release, b.holdOwner(ctx, img, p.agent)
 }
 
 func codeError(ctx context.Context, err error) error {
@@ -168,57 +178,52 @@ func codeError(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", backend.ErrBadCode, err)
 }
 
-// specOf returns what the agent in a container of img runs.
-func (b *Backend) specOf(d *backend.Deployment, img *image, out backend.Output, t trees) instance.Spec {
-	args, dir, handler := command(d, img, func(p string) bool {
-		for seen, real := range map[string]string{"/var/task": t.task, "/opt": t.opt} {
-			if rest, ok := strings.CutPrefix(p, seen); ok && real != "" {
-				_, err := os.Stat(real + rest)
-				return err == nil
-			}
+// Terminate implements backend.Backend.
+func (b *Backend) Terminate(ctx context.Context, h backend.Handle) error {
+	b.mu.Lock()
+	c := b.instances[h.ID]
+	b.mu.Unlock()
+	if c == nil {
+		// Gone already, or another server's: that one's client learns by the wire.
+		if err := b.engine.remove(ctx, h.ID); err != nil {
+			return fmt.Errorf("terminate %s: %w", h, err)
 		}
-		return false
-	})
-	image := map[string]string{}
-	for _, e := range img.env {
-		if k, v, ok := strings.Cut(e, "="); ok {
-			image[k] = v
-		}
+		return nil
 	}
-	system := "/usr/local/bin:/usr/bin/:/bin"
-	if image["PATH"] != "" {
-		system = image["PATH"]
+	if err := b.end(ctx, c); err != nil {
+		return fmt.Errorf("terminate %s: %w", h, err)
 	}
-	run := *d
-	if run.Handler == "" {
-		run.Handler = handler
-	}
-	env := backend.Environ(run, out.Stream, backend.Paths{TaskRoot: "/var/task", RuntimeDir: "/var/runtime", Opt: "/opt", System: system}, b.cfg.Access(*d), nil)
-	// The image's own settings stand, but for those that are Lambda's to give.
-	for _, k := range []string{"LANG", "TZ", "PATH", "LD_LIBRARY_PATH"} {
-		if v, ok := image[k]; ok {
-			if _, own := d.Environment[k]; !own {
-				env[k] = v
-			}
-		}
-	}
-	merged := maps.Clone(image)
-	maps.Copy(merged, env)
-	if d.Runtime != "" {
-		merged["AWS_EXECUTION_ENV"] = "AWS_Lambda_" + d.Runtime
-	} else if handler != "" {
-		merged["_HANDLER"] = handler
-	}
-	return instance.Spec{
-		FunctionName: d.Function, FunctionVersion: d.Version, FunctionARN: d.ARN(), AccountID: d.AccountID, Region: d.Region,
-		Runtime: d.Runtime, Handler: run.Handler, MemoryMB: d.MemoryMB, EphemeralMB: d.EphemeralMB, Timeout: d.Timeout,
-		InitType: d.InitType, MaxConcurrency: d.MaxConcurrency,
-		Command: args, WorkDir: dir, Environment: merged, ExtensionEnvironment: backend.ExtensionEnviron(merged), ExtensionsDir: "/opt/extensions",
-		LogGroup: d.LogGroup, LogStream: out.Stream, LogFormat: d.LogFormat, AppLogLevel: d.AppLogLevel, SysLogLevel: d.SysLogLevel, Tracing: d.Tracing,
-	}
+	b.forget(c)
+	return nil
 }
 
-// Prepare implements backend.Preparer.
-func (b *Backend) Prepare(ctx context.Context, d backend.Deployment, n int) error {
-	return errors.New("prepared instances are not supported yet")
+// Close implements backend.Backend.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.stop()
+	b.tasks.Wait()
+	b.mu.Lock()
+	var all []*container
+	for _, c := range b.instances {
+		all = append(all, c)
+	}
+	for _, w := range b.prepared {
+		all = append(all, w.idle...)
+	}
+	clear(b.prepared)
+	b.mu.Unlock()
+	errs := make([]error, len(all))
+	b.each(len(all), func(ctx context.Context, i int) { errs[i] = b.end(ctx, all[i]) })
+	err := errors.Join(errs...)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	err = errors.Join(err, b.owner.close(ctx), b.volumes.close(ctx))
+	return errors.Join(err, b.mark.remove(), b.engine.Client.Close())
+}
+
+// instanceDir returns the folder of an instance of a server of this machine.
+func (b *Backend) instanceDir(owner, key string) string {
+	return filepath.Join(b.cfg.Dir, filepath.Base(owner), filepath.Base(key))
 }

@@ -6,60 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/moby/moby/client"
 
 	"github.com/hearth-run/hearth/internal/backend"
 )
-
-// mark is a server's sign of life for others on this machine: a lock on a file
-// in its folder, which the system releases however the server ends.
-type mark struct {
-	dir  string
-	lock *os.File
-}
-
-const lockName = "owner.lock"
-
-func setMark(dir string) (*mark, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
-	}
-	return &mark{dir: dir, lock: f}, nil
-}
-
-func (m *mark) path(id string) string { return filepath.Join(m.dir, id) }
-
-func (m *mark) remove() error {
-	err := os.RemoveAll(m.dir)
-	return errors.Join(err, m.lock.Close())
-}
-
-var bootID = sync.OnceValue(func() string {
-	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(b))
-})
-
-// removeInstanceDir removes the folder of an instance of another server, found
-// by its container's name.
-func removeInstanceDir(owner, _ string) error {
-	if _, err := os.Stat(filepath.Join(owner, lockName)); err != nil {
-		return nil
-	}
-	return nil
-}
 
 // liveness judges owners by what their containers' labels say.
 type liveness struct {
@@ -68,10 +20,16 @@ type liveness struct {
 	known  map[string]bool
 }
 
-// lives says whether the owner of something with these labels lives, or may.
+// lives says whether something with these labels is a live server's.
 func (l *liveness) lives(labels map[string]string) bool {
 	owner := labels[labelOwner]
-	if owner == l.b.cfg.Owner || l.owners[owner] {
+	if owner == l.b.cfg.Owner {
+		// This server's own: all but what an earlier try failed to remove.
+		l.b.mu.Lock()
+		defer l.b.mu.Unlock()
+		return l.b.ours[labels[labelID]]
+	}
+	if l.owners[owner] {
 		return true
 	}
 	if alive, ok := l.known[owner]; ok {
@@ -80,24 +38,6 @@ func (l *liveness) lives(labels map[string]string) bool {
 	alive := lockHeld(labels[labelLock], labels[labelBoot])
 	l.known[owner] = alive
 	return alive
-}
-
-// lockHeld says whether a live server of this machine holds the lock. A lock of
-// another boot is nobody's; a file that is gone was removed by its server, or is of
-// another machine's, which then has a running owner container.
-func lockHeld(path, boot string) bool {
-	if boot != bootID() {
-		return false
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
-		return true
-	}
-	return false
 }
 
 // ReapStale implements backend.Backend.
@@ -128,22 +68,26 @@ func (b *Backend) ReapStale(ctx context.Context) error {
 	if reaped > 0 {
 		b.log.Info("reaped what dead servers left", "engine", b.Name(), "containers", reaped)
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("reap on %s: %w", b.Name(), err)
+	}
+	return nil
 }
 
-// reapVolumes removes volumes that dead servers filled and nobody uses.
+// reapVolumes removes dead servers' volumes, and this one's that are left over.
 func (b *Backend) reapVolumes(ctx context.Context, l *liveness) error {
-	list, err := b.engine.Client.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("label", labelKind+"=code")})
+	list, err := b.engine.Client.VolumeList(ctx, client.VolumeListOptions{Filters: make(client.Filters).Add("label", labelOwner)})
 	if err != nil {
 		return classify(backend.ErrUnreachable, fmt.Errorf("list volumes: %w", err))
 	}
+	var errs []error
 	for _, v := range list.Items {
-		if !l.lives(v.Labels) {
-			// The engine refuses those that are in use, which is right.
-			b.engine.Client.VolumeRemove(ctx, v.Name, client.VolumeRemoveOptions{})
+		if v.Labels[labelOwner] == b.cfg.Owner && b.volumes.has(v.Name) || v.Labels[labelOwner] != b.cfg.Owner && l.lives(v.Labels) {
+			continue
 		}
+		errs = append(errs, b.engine.removeVolume(ctx, v.Name))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // reapDirs removes the folders of dead servers of this machine.

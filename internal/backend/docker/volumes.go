@@ -5,93 +5,192 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
+	"github.com/containerd/errdefs"
 	apicontainer "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/hearth-run/hearth/internal/backend"
 )
 
-// fill is the filling of a volume, by the first who needs it.
-type fill struct {
-	mu   sync.Mutex
-	done bool
+// idleVolumes is how many volumes that nobody uses are kept; beyond it the
+// least recently used go.
+const idleVolumes = 32
+
+// volumes carry folders of this machine to an engine that does not see them.
+// Each is filled once, before its first use. They belong to this server alone,
+// so that no other one's end takes them away.
+type volumes struct {
+	b *Backend
+
+	mu  sync.Mutex // guards what follows
+	all map[string]*volume
 }
 
-// volumeKey names a folder by its content's hash, or an uncached folder by its path and time.
-func volumeKey(hash, dir string) string {
-	if hash == "" {
-		hash = dir
-		if info, err := os.Stat(dir); err == nil {
-			hash += info.ModTime().String()
+type volume struct {
+	name string
+	fill sync.Mutex // held by who fills it
+	full bool       // guarded by fill
+	uses int        // guarded by volumes.mu, as is last
+	last time.Time
+}
+
+// use returns the name of a volume that holds what is at path, until release is
+// called. key names the content; "" stands for a folder that changes.
+func (s *volumes) use(ctx context.Context, img *image, key, path string) (name string, release func(), err error) {
+	if key == "" || key[:min(5, len(key))] == "agent" {
+		if key += path; filepath.IsAbs(path) {
+			if info, err := os.Stat(path); err == nil {
+				key += info.ModTime().String()
+			}
 		}
 	}
-	sum := sha256.Sum256([]byte(hash))
-	return hex.EncodeToString(sum[:12])
+	sum := sha256.Sum256([]byte(s.b.cfg.Owner + " " + key))
+	name = "hearth-" + hex.EncodeToString(sum[:12])
+	s.mu.Lock()
+	v := s.all[name]
+	if v == nil {
+		v = &volume{name: name}
+		s.all[name] = v
+	}
+	v.uses++
+	s.mu.Unlock()
+	release = sync.OnceFunc(func() { s.release(v) })
+	v.fill.Lock()
+	defer v.fill.Unlock()
+	if !v.full {
+		if err := s.b.fillVolume(ctx, img, name, path); err != nil {
+			release()
+			return "", nil, err
+		}
+		v.full = true
+	}
+	return name, release, nil
 }
 
-// volume returns the name of a volume that holds what is at path here, which is
-// filled once: by a helper container that is never started.
-func (b *Backend) volume(ctx context.Context, img *image, key, path string) (string, error) {
-	name := "hearth-" + key
-	b.mu.Lock()
-	f := b.filled[name]
-	if f == nil {
-		f = &fill{}
-		b.filled[name] = f
+func (s *volumes) release(v *volume) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.uses--
+	v.last = time.Now()
+	idle := 0
+	var oldest *volume
+	for _, other := range s.all {
+		if other.uses > 0 {
+			continue
+		}
+		if idle++; oldest == nil || other.last.Before(oldest.last) {
+			oldest = other
+		}
 	}
-	b.mu.Unlock()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.done {
-		return name, nil
+	if idle <= idleVolumes {
+		return
 	}
+	delete(s.all, oldest.name)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if err := s.b.engine.removeVolume(ctx, oldest.name); err != nil {
+			s.b.log.Warn("volume not removed; trying again later", "volume", oldest.name, "err", err)
+		}
+	}()
+}
+
+// has says whether a volume is in use or kept.
+func (s *volumes) has(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[name] != nil
+}
+
+func (s *volumes) close(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for name := range s.all {
+		errs = append(errs, s.b.engine.removeVolume(ctx, name))
+	}
+	return errors.Join(errs...)
+}
+
+// removeVolume removes a volume. One that is gone is success.
+func (e *Engine) removeVolume(ctx context.Context, name string) error {
+	_, err := e.Client.VolumeRemove(ctx, name, client.VolumeRemoveOptions{})
+	if err == nil || errdefs.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("remove volume %s: %w", name, err)
+}
+
+// fillVolume makes a volume of what is at path, by a container that is never started.
+func (b *Backend) fillVolume(ctx context.Context, img *image, name, path string) (err error) {
 	engine := b.engine.Client
-	// A label says that it is full: a server may have died while filling it.
-	full := name + "-full"
-	if _, err := engine.VolumeInspect(ctx, full, client.VolumeInspectOptions{}); err == nil {
-		f.done = true
-		return name, nil
+	fail := func(what string, err error) error {
+		c := &container{remote: true, img: img}
+		return c.startError(fmt.Errorf("%s: %w", what, err), parts{})
 	}
-	if _, err := engine.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Labels: b.labels("code")}); err != nil {
-		return "", classify(startClass(err), fmt.Errorf("create volume: %w", err))
+	// A volume that an earlier try left half-full is filled anew.
+	if err := b.engine.removeVolume(ctx, name); err != nil {
+		return fail("fill a volume", err)
 	}
-	labels := b.labels("filler")
-	created, err := engine.ContainerCreate(ctx, client.ContainerCreateOptions{
-		Name:       "hearth-fill-" + newID(),
-		Config:     &apicontainer.Config{Image: img.id, Entrypoint: []string{"/nothing"}, Labels: labels},
-		HostConfig: &apicontainer.HostConfig{Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: name, Target: "/fill", VolumeOptions: &mount.VolumeOptions{NoCopy: true}}}},
-		Platform:   &ocispec.Platform{OS: "linux", Architecture: img.architecture},
-	})
-	if err != nil {
-		return "", classify(startClass(err), fmt.Errorf("create a container to fill a volume: %w", err))
-	}
+	key := newID()
+	b.mu.Lock()
+	b.ours[key] = true
+	b.mu.Unlock()
+	id := ""
 	defer func() {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-		if err := b.engine.remove(undo, created.ID); err != nil {
-			b.log.Error("filler container not removed", "container", created.ID, "err", err)
+		if id != "" {
+			if removeErr := b.engine.remove(undo, id); removeErr != nil {
+				b.log.Error("filler container not removed; trying again later", "container", short(id), "err", removeErr)
+			}
+		}
+		b.mu.Lock()
+		delete(b.ours, key)
+		b.mu.Unlock()
+		if err != nil {
+			if removeErr := b.engine.removeVolume(undo, name); removeErr != nil {
+				b.log.Error("volume not removed; trying again later", "volume", name, "err", removeErr)
+			}
 		}
 	}()
+	if _, err := engine.VolumeCreate(ctx, client.VolumeCreateOptions{Name: name, Labels: b.labels("code", name)}); err != nil {
+		return fail("create volume", err)
+	}
+	id, err = b.createContainer(ctx, client.ContainerCreateOptions{
+		Name:       "hearth-fill-" + key,
+		Config:     &apicontainer.Config{Image: img.id, Entrypoint: []string{"/nothing"}, Labels: b.labels("filler", key)},
+		HostConfig: &apicontainer.HostConfig{NetworkMode: "none", Mounts: []mount.Mount{{Type: mount.TypeVolume, Source: name, Target: "/fill", VolumeOptions: &mount.VolumeOptions{NoCopy: true}}}},
+		Platform:   &ocispec.Platform{OS: "linux", Architecture: img.architecture},
+	})
+	if err != nil {
+		return fail("create a container to fill a volume", err)
+	}
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(pack(w, path)) }()
-	defer r.Close()
-	if _, err := engine.CopyToContainer(ctx, created.ID, client.CopyToContainerOptions{DestinationPath: "/fill", Content: r}); err != nil {
-		return "", classify(startClass(err), fmt.Errorf("fill a volume: %w", err))
+	packed := make(chan struct{})
+	go func() {
+		defer close(packed)
+		w.CloseWithError(pack(w, path))
+	}()
+	_, err = engine.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/fill", Content: r})
+	r.Close()
+	<-packed
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fail("fill a volume", err)
 	}
-	if _, err := engine.VolumeCreate(ctx, client.VolumeCreateOptions{Name: full, Labels: b.labels("code")}); err != nil {
-		return "", classify(startClass(err), fmt.Errorf("mark a volume as full: %w", err))
-	}
-	f.done = true
-	return name, nil
+	return nil
 }
 
 // pack writes the folder or file at path as a tar archive.
@@ -147,59 +246,4 @@ func pack(w io.Writer, path string) error {
 		return err
 	}
 	return t.Close()
-}
-
-// ownerContainer is a server's sign of life on an engine that does not see its
-// files: it runs as long as the server holds its standard input open.
-type ownerContainer struct {
-	b      *Backend
-	id     string
-	attach client.HijackedResponse
-}
-
-// holdOwner makes sure that this server's sign of life is on the engine.
-func (b *Backend) holdOwner(ctx context.Context, img *image) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.owner != nil {
-		return nil
-	}
-	engine := b.engine.Client
-	created, err := engine.ContainerCreate(ctx, client.ContainerCreateOptions{
-		Name: "hearth-owner-" + b.cfg.Owner,
-		Config: &apicontainer.Config{
-			Image: img.id, Entrypoint: []string{"/bin/sh", "-c", "read -r line"}, Labels: b.labels("owner"),
-			OpenStdin: true, StdinOnce: true, AttachStdin: true,
-		},
-		HostConfig: &apicontainer.HostConfig{AutoRemove: true, NetworkMode: "none"},
-	})
-	if err != nil {
-		return classify(startClass(err), fmt.Errorf("create this server's sign of life: %w", err))
-	}
-	o := &ownerContainer{b: b, id: created.ID}
-	undo := func() {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		b.engine.remove(undo, o.id)
-	}
-	attached, err := engine.ContainerAttach(context.WithoutCancel(ctx), o.id, client.ContainerAttachOptions{Stream: true, Stdin: true})
-	if err != nil {
-		undo()
-		return classify(backend.ErrStartFailed, fmt.Errorf("attach to this server's sign of life: %w", err))
-	}
-	o.attach = attached.HijackedResponse
-	if _, err := engine.ContainerStart(ctx, o.id, client.ContainerStartOptions{}); err != nil {
-		o.attach.Close()
-		undo()
-		return classify(startClass(err), fmt.Errorf("start this server's sign of life: %w", err))
-	}
-	b.owner = o
-	return nil
-}
-
-func (o *ownerContainer) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	o.attach.Close()
-	return o.b.engine.remove(ctx, o.id)
 }
