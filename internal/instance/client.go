@@ -379,6 +379,10 @@ func (c *Client) send(ctx context.Context, e *Event) (*wireConn, error) {
 			c.mu.Unlock()
 			return nil, ErrEnded
 		}
+		if c.spec == nil {
+			c.mu.Unlock()
+			return nil, errors.New("the instance has no function yet")
+		}
 		var w *wireConn
 		if n := len(c.idle); n > 0 {
 			w = c.idle[n-1]

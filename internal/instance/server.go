@@ -30,6 +30,7 @@ type Server struct {
 	logs   *outbox
 	agents chan Agent    // has the agent once it is there
 	over   chan struct{} // closed when the instance has ended and the client knows, or none is there
+	there  chan struct{} // closed once there is an agent
 	gone   chan struct{} // closed when Serve is about to return
 	parked chan parkedConn
 	once   sync.Once
@@ -57,6 +58,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		logs:   newOutbox(),
 		agents: make(chan Agent, 1),
 		over:   make(chan struct{}),
+		there:  make(chan struct{}),
 		gone:   make(chan struct{}),
 		parked: make(chan parkedConn),
 		conns:  make(map[net.Conn]struct{}),
@@ -150,9 +152,7 @@ func (s *Server) serve(c net.Conn) {
 		if err != nil || kind != frameEvent {
 			return
 		}
-		s.mu.Lock()
-		agent := s.agent
-		s.mu.Unlock()
+		agent := s.waitAgent()
 		if agent == nil {
 			if w.write(frameNotHandedOver, nil, []byte("the instance has no function yet")) != nil {
 				return
@@ -163,6 +163,25 @@ func (s *Server) serve(c net.Conn) {
 			return
 		}
 	}
+}
+
+// waitAgent returns the agent, for which an event that overtook the spec waits,
+// or nil if there is none.
+func (s *Server) waitAgent() Agent {
+	select {
+	case <-s.there:
+	default:
+		patience := time.NewTimer(handshake)
+		defer patience.Stop()
+		select {
+		case <-s.there:
+		case <-s.over:
+		case <-patience.C:
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.agent
 }
 
 // serveEvent carries one event to the agent and its answer back.
@@ -325,6 +344,7 @@ func (s *Server) start(body []byte) error {
 		return err
 	}
 	s.agent = agent
+	close(s.there)
 	s.agents <- agent
 	return nil
 }
