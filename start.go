@@ -116,7 +116,6 @@ func (s *Server) Start(ctx context.Context) error {
 			s.failed <- fmt.Errorf("serve %s: %w", s.cfg.Listen, err)
 		}
 	}()
-	s.onClose(s.background(s.collect))
 	// What dead servers left is no reason to let clients wait.
 	s.onClose(s.background(func(ctx context.Context) {
 		if err := s.backends.reap(ctx); err != nil && ctx.Err() == nil {
@@ -139,29 +138,6 @@ func (s *Server) background(f func(context.Context)) (stop func() error) {
 		cancel()
 		<-done
 		return nil
-	}
-}
-
-// collect removes code that nothing refers to any more, every hour.
-func (s *Server) collect(ctx context.Context) {
-	for {
-		select {
-		case <-time.After(time.Hour):
-		case <-ctx.Done():
-			return
-		}
-		live := map[string]bool{}
-		err := s.store.References(ctx, func(hash string) { live[hash] = true })
-		if err == nil {
-			var n int
-			var freed int64
-			if n, freed, err = s.code.Collect(ctx, func(hash string) bool { return live[hash] }); n > 0 {
-				s.log.Info("unused code removed", "archives", n, "bytes", freed)
-			}
-		}
-		if err != nil && ctx.Err() == nil {
-			s.log.Error("unused code not removed", "err", err)
-		}
 	}
 }
 
