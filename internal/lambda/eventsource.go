@@ -154,6 +154,15 @@ func applyMapping(kind *eventSource, c *api.EventSourceMappingConfiguration, in 
 			return invalid("The maximum number of filters of an event source mapping is 10.")
 		}
 	}
+	if old, fresh := c.DocumentDBEventSourceConfig, in.documentDB; old != nil && fresh != nil {
+		in.documentDB = &api.DocumentDBEventSourceConfig{CollectionName: old.CollectionName, DatabaseName: old.DatabaseName, FullDocument: old.FullDocument}
+		replace(&in.documentDB.CollectionName, fresh.CollectionName)
+		replace(&in.documentDB.DatabaseName, fresh.DatabaseName)
+		replace(&in.documentDB.FullDocument, fresh.FullDocument)
+	}
+	if old, fresh := c.AmazonManagedKafkaEventSourceConfig, in.managedKafka; old != nil && fresh != nil && fresh.ConsumerGroupId == nil {
+		in.managedKafka = &api.AmazonManagedKafkaEventSourceConfig{ConsumerGroupId: old.ConsumerGroupId, SchemaRegistryConfig: fresh.SchemaRegistryConfig}
+	}
 	replace(&c.BatchSize, in.batchSize)
 	replace(&c.MaximumBatchingWindowInSeconds, in.window)
 	replace(&c.BisectBatchOnFunctionError, in.bisect)
