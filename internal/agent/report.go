@@ -197,23 +197,24 @@ func levelOf(f *failure, good int) int {
 	return good
 }
 
+// runtimeVersion spells the runtime as AWS's log lines do: "python:3.13",
+// "nodejs:22", "provided:al2023".
 func (o *output) runtimeVersion() string {
-	if o.spec.Runtime == "" {
-		return ""
+	runtime := o.spec.Runtime
+	if v, ok := strings.CutPrefix(runtime, "provided."); ok {
+		return "provided:" + v
 	}
-	for i, c := range o.spec.Runtime {
-		if c >= '0' && c <= '9' {
-			return o.spec.Runtime[:i] + ":" + o.spec.Runtime[i:]
-		}
+	if i := strings.IndexAny(runtime, "0123456789"); i > 0 {
+		return runtime[:i] + ":" + strings.TrimSuffix(runtime[i:], ".x")
 	}
-	return o.spec.Runtime
+	return runtime
 }
 
 func (o *output) initStart(e *environment) {
 	version := o.runtimeVersion()
 	text, level := "", levelDebug
 	if version != "" {
-		text, level = "INIT_START Runtime Version: "+version+"\tRuntime Version ARN: ", levelInfo
+		text, level = "INIT_START Runtime Version: "+version+"\tRuntime Version ARN: "+o.spec.RuntimeVersionARN, levelInfo
 	}
 	o.emit(time.Now(), "platform.initStart", level, text, initStartRecord{
 		InitializationType: o.spec.InitType, Phase: e.phase, RuntimeVersion: version,

@@ -11,10 +11,12 @@ type Spec struct {
 	AccountID       string
 	Region          string
 	Runtime         string // "python3.13"; "" for images
-	Handler         string
-	MemoryMB        int
-	EphemeralMB     int
-	Timeout         time.Duration
+	// RuntimeVersionARN is what INIT_START names, or "".
+	RuntimeVersionARN string
+	Handler           string
+	MemoryMB          int
+	EphemeralMB       int
+	Timeout           time.Duration
 	// InitTimeout bounds INIT: 10 s on demand, more for provisioned
 	// concurrency and SnapStart. 0 means 10 s.
 	InitTimeout time.Duration

@@ -242,7 +242,7 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 	environ := backend.Environ(d, out.Stream, p, b.cfg.Access(d), cmd.Env)
 	spec := instance.Spec{
 		FunctionName: d.Function, FunctionVersion: d.Version, FunctionARN: d.ARN(), AccountID: d.AccountID, Region: d.Region,
-		Runtime: d.Runtime, Handler: d.Handler, MemoryMB: d.MemoryMB, EphemeralMB: d.EphemeralMB, Timeout: d.Timeout,
+		Runtime: d.Runtime, RuntimeVersionARN: d.Other["RuntimeVersionArn"], Handler: d.Handler, MemoryMB: d.MemoryMB, EphemeralMB: d.EphemeralMB, Timeout: d.Timeout,
 		InitType: d.InitType, MaxConcurrency: d.MaxConcurrency,
 		Command: cmd.Args, WorkDir: p.TaskRoot, Environment: environ, ExtensionEnvironment: backend.ExtensionEnviron(environ),
 		LogGroup: d.LogGroup, LogStream: out.Stream, LogFormat: d.LogFormat, AppLogLevel: d.AppLogLevel, SysLogLevel: d.SysLogLevel, Tracing: d.Tracing,
