@@ -190,3 +190,21 @@ exports.handler = awslambda.streamifyResponse(async (event, stream) => {
 		}
 	}
 }
+
+// The Node.js bootstrap reads the framed socket with parts of Node.js that
+// may go one day; it then uses module net.
+func TestWithoutBinding(t *testing.T) {
+	i := languages(t)["nodejs"]
+	if i == nil {
+		t.Skip("Node.js is not here")
+	}
+	preload := filepath.Join(t.TempDir(), "preload.js")
+	write(t, preload, "process.binding = () => { throw new Error('gone'); };\n")
+	fn := Case{Handler: "app.handler", Env: map[string]string{"NODE_OPTIONS": "--require " + preload}, Files: map[string]string{
+		"app.js": "exports.handler = async (event) => { await new Promise((r) => setTimeout(r, 5)); return event; };\n",
+	}, Events: []Event{{Payload: `1`}, {Payload: `"` + strings.Repeat("x", 200_000) + `"`}, {Payload: `3`}}}
+	r := Run(t, hearth(t, i), fn, Task(t, fn), Mode{Framed: true})
+	if len(r.Answers) != 3 || r.Answers[0].Body != "1" || len(r.Answers[1].Body) != 200_002 || r.Answers[2].Body != "3" {
+		t.Errorf("%d answers, output %.300q, exit %q, want three", len(r.Answers), r.Output, r.Exit)
+	}
+}
