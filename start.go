@@ -104,7 +104,7 @@ func (s *Server) Start(ctx context.Context) error {
 		Lambda:    s.lambda,
 		Invoker:   s.invoke,
 		Logs:      cloudwatch.New(s.logs),
-		Mounts:    map[string]http.Handler{lambda.CodePath: s.lambda.Downloads(), "/_hearth/metrics/": counters.Handler()},
+		Mounts:    map[string]http.Handler{lambda.CodePath: s.lambda.Downloads(), "/metrics": counters.Handler()},
 		AccountID: s.cfg.AccountID,
 		Region:    s.cfg.Region,
 		Logger:    s.log,

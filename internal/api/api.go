@@ -24,9 +24,9 @@ type Config struct {
 	Invoker invoke.Invoker // required
 	Logs    logs.Service   // nil answers 501
 
-	// Mounts are further doors, by path prefix ("/_hearth/code/"): what lies
-	// under one goes to its handler, once the request has passed the checks
-	// against other web sites. A prefix ends in a slash and begins with "/_".
+	// Mounts are further doors, by path prefix ("/_hearth/code/", "/metrics"):
+	// what lies under one goes to its handler, once the request has passed the
+	// checks against other web sites. No path of AWS's APIs may begin with one.
 	Mounts map[string]http.Handler
 
 	// Health says whether the server is ready; nil means that it always is.
