@@ -119,13 +119,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.health()
 		return
 	}
-	if strings.HasPrefix(r.URL.Path, "/_") {
-		for prefix, door := range h.cfg.Mounts {
-			if strings.HasPrefix(r.URL.Path, prefix) {
-				x.began = true // the door's answer is its own
-				door.ServeHTTP(w, r)
-				return
-			}
+	for prefix, door := range h.cfg.Mounts {
+		if strings.HasPrefix(r.URL.Path, prefix) {
+			x.began = true // the door's answer is its own
+			door.ServeHTTP(w, r)
+			return
 		}
 	}
 	x.facts, x.service = h.facts(r)
