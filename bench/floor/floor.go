@@ -124,7 +124,6 @@ type runtimeAPI struct {
 	events   chan []byte
 	answers  chan []byte
 	ended    chan struct{}
-	n        int
 }
 
 // StartRuntimeAPI starts a client of the Runtime API, which is told where that is.
