@@ -48,7 +48,7 @@ var standings = map[string]string{
 	"UpdateFunctionUrlConfig":                               "stored, likewise",
 	"CreateCapacityProvider":                                "stored: no instance runs on it",
 	"UpdateCapacityProvider":                                "stored, likewise",
-	"AddPermission":                                         "works across accounts for operations on resources; conditions are stored",
+	"AddPermission":                                         "works for operations on resources from other accounts",
 	"PutResourcePolicy":                                     "works likewise for functions; refused for runtimes",
 	"CheckpointDurableExecution":                            "refused: there are no durable executions",
 	"GetDurableExecution":                                   "refused, likewise",

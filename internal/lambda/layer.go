@@ -42,7 +42,7 @@ func (s *Service) layerVersion(ctx context.Context, tx *store.Tx, l arn.Layer, n
 	}
 	req := awsapi.RequestFrom(ctx)
 	v, err := tx.LayerVersions().Get(layerVersionKey(l, number))
-	if l.AccountID != req.AccountID && (errors.Is(err, store.ErrNotFound) || err == nil && !allows(v.Policy, req.AccountID, action)) {
+	if l.AccountID != req.AccountID && (errors.Is(err, store.ErrNotFound) || err == nil && !allows(v.Policy, req.AccountID, action, l.Version(number))) {
 		return nil, arn.Denied(req, action, l.Version(number))
 	}
 	return v, err

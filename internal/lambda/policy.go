@@ -13,6 +13,7 @@ import (
 	"github.com/hearth-run/hearth/internal/arn"
 	"github.com/hearth-run/hearth/internal/awsapi"
 	api "github.com/hearth-run/hearth/internal/awsapi/lambda"
+	"github.com/hearth-run/hearth/internal/policy"
 	"github.com/hearth-run/hearth/internal/store"
 )
 
@@ -264,51 +265,17 @@ func (s *Service) crossAccount(ctx context.Context, f arn.Function, action strin
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return s.failure(err)
 	}
-	if err == nil && allows(p.Statements, req.AccountID, action) {
+	if err == nil && allows(p.Statements, req.AccountID, action, f.ARN()) {
 		return nil
 	}
 	return arn.Denied(req, action, f.ARN())
 }
 
-// allows says whether a policy lets an account do action. Statements with
-// conditions, which only an invocation can meet, and those that deny are for package policy.
-func allows(ss []store.Statement, account, action string) bool {
-	allowed := false
-	for _, st := range ss {
-		var doc struct {
-			Effect    string
-			Principal any
-			Action    any
-			Condition map[string]any
-		}
-		if json.Unmarshal(st.JSON, &doc) != nil || !matches(doc.Action, func(a string) bool { return a == action || a == "*" || a == "lambda:*" }) {
-			continue
-		}
-		who := doc.Principal
-		if m, ok := who.(map[string]any); ok {
-			who = m["AWS"]
-		}
-		if !matches(who, func(p string) bool {
-			a, ok := arn.Parse(p)
-			return p == "*" || p == account || ok && a.Service == "iam" && a.AccountID == account
-		}) {
-			continue
-		}
-		if doc.Effect == "Deny" {
-			return false
-		}
-		allowed = allowed || doc.Effect == "Allow" && len(doc.Condition) == 0
+// allows says whether a policy lets an account do action on the resource.
+func allows(ss []store.Statement, account, action, resource string) bool {
+	docs := make([]json.RawMessage, len(ss))
+	for i, st := range ss {
+		docs[i] = st.JSON
 	}
-	return allowed
-}
-
-// matches says whether is holds for v, a string, or for one of v, a list of strings.
-func matches(v any, is func(string) bool) bool {
-	switch v := v.(type) {
-	case string:
-		return is(v)
-	case []any:
-		return slices.ContainsFunc(v, func(x any) bool { t, ok := x.(string); return ok && is(t) })
-	}
-	return false
+	return policy.Evaluate(docs, policy.Request{Action: action, Resource: resource, AccountID: account}) == policy.Allowed
 }

@@ -386,7 +386,7 @@ func (s *Service) resolveLayers(ctx context.Context, tx *store.Tx, v *store.Vers
 		if err != nil {
 			return or(err, invalid("Layer version %s does not exist.", name))
 		}
-		if l.AccountID != req.AccountID && !allows(lv.Policy, req.AccountID, "lambda:GetLayerVersion") {
+		if l.AccountID != req.AccountID && !allows(lv.Policy, req.AccountID, "lambda:GetLayerVersion", name) {
 			return arn.Denied(req, "lambda:GetLayerVersion", name)
 		}
 		if before, ok := seen[l.ARN()]; ok {
