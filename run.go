@@ -149,7 +149,7 @@ func (r *Runner) Invoke(ctx context.Context, fn Function, e Event) (*Result, err
 	}
 	res, err := r.pool.Do(ctx, d, d.ID(), nil, &instance.Event{
 		RequestID: e.RequestID, Payload: e.Payload, Timeout: d.Timeout, FunctionARN: d.ARN(), ClientContext: e.ClientContext,
-		TraceID: invoke.TraceID(""), Tail: true,
+		TraceID: invoke.TraceID(""),
 	}, nil)
 	if err != nil {
 		return nil, err
@@ -218,13 +218,14 @@ func (r *Runner) put(ctx context.Context, path string) (hash string, err error) 
 	return put.Hash, err
 }
 
-// Close ends all instances.
+// Close lets events in flight finish for ten seconds, then ends all instances.
 func (r *Runner) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var errs []error
 	if r.pool != nil {
-		errs = append(errs, r.pool.Close(ctx))
+		// An event whose answer is known may still have its last log lines to write.
+		errs = append(errs, r.pool.Drain(ctx), r.pool.Close(ctx))
 	}
 	if r.backends != nil {
 		errs = append(errs, r.backends.Close())
