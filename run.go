@@ -218,14 +218,17 @@ func (r *Runner) put(ctx context.Context, path string) (hash string, err error) 
 	return put.Hash, err
 }
 
-// Close lets events in flight finish for ten seconds, then ends all instances.
+// Drain refuses new events and waits until those in flight are over, with the
+// last lines of their log, or ctx ends.
+func (r *Runner) Drain(ctx context.Context) error { return r.pool.Drain(ctx) }
+
+// Close ends all instances, whatever they do.
 func (r *Runner) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var errs []error
 	if r.pool != nil {
-		// An event whose answer is known may still have its last log lines to write.
-		errs = append(errs, r.pool.Drain(ctx), r.pool.Close(ctx))
+		errs = append(errs, r.pool.Close(ctx))
 	}
 	if r.backends != nil {
 		errs = append(errs, r.backends.Close())

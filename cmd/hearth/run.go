@@ -60,6 +60,12 @@ status is 1 if the function returned an error.`,
 			return err
 		}
 		defer r.Close()
+		defer func() {
+			// An answer is there before the last lines of its log.
+			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
+			defer cancel()
+			r.Drain(ctx)
+		}()
 		if listen != "" {
 			return listenRun(cmd.Context(), r, fn, listen, cmd.ErrOrStderr())
 		}
@@ -85,7 +91,18 @@ status is 1 if the function returned an error.`,
 
 // runOnce runs one event and prints the response.
 func runOnce(ctx context.Context, r *hearth.Runner, fn hearth.Function, payload []byte, out, errOut io.Writer) error {
-	res, err := r.Invoke(ctx, fn, hearth.Event{Payload: payload})
+	var res *hearth.Result
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		res, err = r.Invoke(ctx, fn, hearth.Event{Payload: payload})
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return errors.New("interrupted")
+	}
 	if err != nil {
 		return err
 	}
