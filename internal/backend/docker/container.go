@@ -149,7 +149,7 @@ func (b *Backend) make(ctx context.Context, s shape, d *backend.Deployment, p pa
 			p.task, p.opt = c.path("task"), c.path("opt")
 		}
 	}
-	config, host := b.spec(s, c, p)
+	config, host := b.spec(ctx, s, c, p)
 	config.Labels = b.labels(kind, c.key)
 	if d != nil {
 		config.Labels[labelFunction], config.Labels[labelDeploy] = d.Function, d.ID()
@@ -282,7 +282,7 @@ func sanitize(name string) string {
 }
 
 // spec returns a container's configuration, but for its labels.
-func (b *Backend) spec(s shape, c *container, p parts) (*apicontainer.Config, *apicontainer.HostConfig) {
+func (b *Backend) spec(ctx context.Context, s shape, c *container, p parts) (*apicontainer.Config, *apicontainer.HostConfig) {
 	memory := int64(s.memoryMB) << 20
 	pids := int64(1024 + 64) // the agent's own threads count, too
 	stop := 3
@@ -308,7 +308,7 @@ func (b *Backend) spec(s shape, c *container, p parts) (*apicontainer.Config, *a
 		host.Resources.NanoCPUs = int64(s.memoryMB) * 1e9 / 1769
 	}
 	if b.cfg.Network != "host" && b.cfg.Network != "none" {
-		host.ExtraHosts = append(host.ExtraHosts, "host.docker.internal:"+b.engine.gateway)
+		host.ExtraHosts = append(host.ExtraHosts, "host.docker.internal:"+b.gateway(ctx))
 	}
 	host.ExtraHosts = append(host.ExtraHosts, b.cfg.Hosts...)
 	for _, a := range b.cfg.DNS {

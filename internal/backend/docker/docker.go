@@ -103,6 +103,7 @@ type Backend struct {
 	instances map[string]*container // by the engine's ID
 	ours      map[string]bool       // labelID of all that this backend knows and will remove
 	prepared  map[string]*waiting   // by shape
+	host      string                // what containers call this machine, once known
 	remote    bool                  // the engine does not see this machine's files
 	closed    bool
 }
@@ -201,6 +202,20 @@ func goarch(architecture string) string {
 		return "amd64"
 	}
 	return runtime.GOARCH
+}
+
+// gateway returns what containers' hosts files call the engine's machine.
+func (b *Backend) gateway(ctx context.Context) string {
+	b.mu.Lock()
+	host := b.host
+	b.mu.Unlock()
+	if host == "" {
+		host = b.engine.gateway(ctx, b.cfg.Network)
+		b.mu.Lock()
+		b.host = host
+		b.mu.Unlock()
+	}
+	return host
 }
 
 // classify gives an engine's error its class, unless the caller gave up.

@@ -28,8 +28,7 @@ type Engine struct {
 	// Why says how it was found.
 	Why string
 
-	memory  int64  // of its machine, in bytes
-	gateway string // what a container's hosts file may call the engine's machine
+	memory int64 // of its machine, in bytes
 }
 
 // candidate is where an engine may be.
@@ -174,7 +173,7 @@ func Open(ctx context.Context, host string) (*Engine, error) {
 		c.Close()
 		return nil, err
 	}
-	e := &Engine{Client: c, Name: "docker", Version: v.Version, Host: host, Architecture: "x86_64", gateway: "host-gateway"}
+	e := &Engine{Client: c, Name: "docker", Version: v.Version, Host: host, Architecture: "x86_64"}
 	if v.Arch == "arm64" || v.Arch == "aarch64" {
 		e.Architecture = "arm64"
 	}
@@ -187,6 +186,14 @@ func Open(ctx context.Context, host string) (*Engine, error) {
 		e.memory = info.Info.MemTotal
 		for _, o := range info.Info.SecurityOptions {
 			e.Rootless = e.Rootless || strings.Contains(o, "rootless")
+		}
+	}
+	if e.Name == "podman" {
+		var info struct {
+			Host struct{ Security struct{ Rootless bool } }
+		}
+		if text, err := e.libpod(ctx, http.MethodGet, "/info"); err == nil && json.Unmarshal(text, &info) == nil {
+			e.Rootless = info.Host.Security.Rootless
 		}
 	}
 	return e, nil
@@ -236,23 +243,58 @@ func (e *Engine) init(ctx context.Context, id string) error {
 	if e.Name != "podman" {
 		return nil
 	}
+	_, err := e.libpod(ctx, http.MethodPost, "/containers/"+id+"/init")
+	return err
+}
+
+// libpod asks Podman what Docker's API has no words for.
+func (e *Engine) libpod(ctx context.Context, method, path string) ([]byte, error) {
 	dial := e.Client.Dialer()
 	transport := &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableKeepAlives: true,
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+client.DummyHost+"/v4.0.0/libpod/containers/"+id+"/init", nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+client.DummyHost+"/v4.0.0/libpod"+path, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	res, err := transport.RoundTrip(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer res.Body.Close()
-	if res.StatusCode >= 400 {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
-		return fmt.Errorf("%s: %s", res.Status, text)
+	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err == nil && res.StatusCode >= 400 {
+		err = fmt.Errorf("%s: %s", res.Status, text)
 	}
-	return nil
+	return text, err
+}
+
+// gateway returns what a container's hosts file may call the engine's machine: an
+// address, or the word for which the engine puts one. Podman knows that word only since version 5.
+func (e *Engine) gateway(ctx context.Context, networkName string) string {
+	if e.Name != "podman" {
+		return "host-gateway"
+	}
+	if !e.Rootless {
+		if networkName == "" || networkName == "bridge" || networkName == "default" {
+			networkName = "podman"
+		}
+		n, err := e.Client.NetworkInspect(ctx, networkName, client.NetworkInspectOptions{})
+		if err == nil {
+			for _, c := range n.Network.IPAM.Config {
+				if c.Gateway.IsValid() {
+					return c.Gateway.String()
+				}
+			}
+		}
+	}
+	// A user's network reaches the machine at the address that it has for others.
+	// Nothing is sent.
+	conn, err := net.Dial("udp", "192.0.2.1:9")
+	if err != nil {
+		return "host-gateway"
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).IP.String()
 }
