@@ -21,6 +21,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/hearth-run/hearth/internal/awsclient"
 	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/invoke"
 	"github.com/hearth-run/hearth/internal/lambda"
@@ -43,6 +44,10 @@ type Config struct {
 	// PostgresURL is the database of a state that several servers share. ""
 	// means SQLite in Data.
 	PostgresURL string
+	// Bucket holds the code of functions and layers for several servers:
+	// s3://NAME/PREFIX, at the SDKs' AWS_ENDPOINT_URL[_S3]. "" means a folder in
+	// Data, which is this server's alone.
+	Bucket string
 	// Backends are where functions run, in order of preference: "process",
 	// "docker", "podman", or "auto" for what fits each function best. Nil means auto.
 	Backends []string
@@ -81,6 +86,7 @@ type Server struct {
 	id  string // this server's, random
 	log *slog.Logger
 
+	others   *awsclient.Client
 	listener net.Listener
 	http     *http.Server
 	store    *store.Store
@@ -126,7 +132,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
 	cfg.Data = data
-	return &Server{cfg: cfg, id: uuid.NewString(), log: cfg.Logger, failed: make(chan error, 1)}, nil
+	return &Server{cfg: cfg, id: uuid.NewString(), others: awsclient.New(awsclient.Config{}), log: cfg.Logger, failed: make(chan error, 1)}, nil
 }
 
 // URL is how clients reach the server. Only valid after Start.

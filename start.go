@@ -16,9 +16,9 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib" // the queue's PostgreSQL driver
 
 	"github.com/hearth-run/hearth/internal/api"
-	"github.com/hearth-run/hearth/internal/awsclient"
 	"github.com/hearth-run/hearth/internal/backend"
 	"github.com/hearth-run/hearth/internal/code"
+	"github.com/hearth-run/hearth/internal/code/bucket"
 	"github.com/hearth-run/hearth/internal/invoke"
 	"github.com/hearth-run/hearth/internal/lambda"
 	"github.com/hearth-run/hearth/internal/logs"
@@ -87,13 +87,12 @@ func (s *Server) Start(ctx context.Context) error {
 	s.invoke.Start()
 	s.onClose(withTimeout(s.invoke.Stop))
 
-	others := awsclient.New(awsclient.Config{})
 	s.lambda = lambda.New(lambda.Config{
 		Store:     s.store,
 		Code:      s.code,
 		Activator: activator{s.backends},
-		Objects:   others,
-		Checker:   others,
+		Objects:   s.others,
+		Checker:   s.others,
 		Quotas:    lambda.Quotas{ConcurrentExecutions: int64(s.cfg.Concurrency)},
 		Logger:    s.log,
 	})
@@ -205,7 +204,19 @@ func (s *Server) openState(ctx context.Context) (err error) {
 	}
 	s.onClose(s.queue.Close)
 
-	if s.code, err = code.Open(filepath.Join(s.cfg.Data, "code"), code.Config{Logger: s.log}); err != nil {
+	codeConfig := code.Config{Logger: s.log}
+	if s.cfg.Bucket != "" {
+		client, err := s.others.S3(s.cfg.Region)
+		if err != nil {
+			return fmt.Errorf("bucket %s: %w", s.cfg.Bucket, err)
+		}
+		name, prefix, _ := strings.Cut(strings.TrimPrefix(s.cfg.Bucket, "s3://"), "/")
+		if prefix = strings.Trim(prefix, "/"); prefix != "" {
+			prefix += "/"
+		}
+		codeConfig.Blobs = bucket.New(client, name, prefix+"code/")
+	}
+	if s.code, err = code.Open(filepath.Join(s.cfg.Data, "code"), codeConfig); err != nil {
 		return err
 	}
 	s.onClose(s.code.Close)

@@ -26,7 +26,7 @@ type serveFlags struct {
 	credentials               string
 	insecure, verbose         bool
 	pauseIdle, cpuShare       bool
-	postgres                  string
+	postgres, bucket          string
 	concurrency, maxInstances int
 }
 
@@ -52,6 +52,7 @@ Functions' code from S3 is read from the SDKs' own AWS_ENDPOINT_URL[_S3].`,
 	fl.StringVar(&f.credentials, "credentials", "static", "AWS credentials that functions get: static (the account ID as the key), inherit (this process's own) or KEY:SECRET[:TOKEN]")
 	fl.BoolVar(&f.insecure, "insecure", false, "listen on other addresses than loopback although nobody is authenticated")
 	fl.StringVar(&f.postgres, "postgres", "", "URL of a PostgreSQL database for the state of several servers (default SQLite in the data folder)")
+	fl.StringVar(&f.bucket, "bucket", "", "s3://NAME/PREFIX for the code of several servers, at AWS_ENDPOINT_URL[_S3] (default the data folder)")
 	fl.IntVar(&f.concurrency, "concurrency", 1000, "concurrent executions of an account")
 	fl.IntVar(&f.maxInstances, "max-instances", 0, "instances at once (default bounded by memory alone)")
 	fl.BoolVar(&f.pauseIdle, "pause-idle", false, "stop functions' processes between events, as AWS does")
@@ -106,6 +107,7 @@ func serve(ctx context.Context, f serveFlags, out, errOut io.Writer) error {
 		Listen:       f.listen,
 		Data:         f.data,
 		PostgresURL:  f.postgres,
+		Bucket:       f.bucket,
 		Backends:     strings.Split(f.backend, ","),
 		AccountID:    f.accountID,
 		Region:       f.region,

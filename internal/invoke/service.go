@@ -129,7 +129,7 @@ func (s *Service) Invoke(ctx context.Context, r Request) (*Response, error) {
 	}
 	res, err := s.run(ctx, fn, v, e, r.Sink)
 	if err != nil {
-		return nil, s.exception(err, e, v)
+		return nil, exception(err)
 	}
 	return &Response{
 		Status:          200,
@@ -217,7 +217,7 @@ func checkTenant(v *version, tenant string) error {
 }
 
 // exception maps why the function did not run to what AWS's clients expect.
-func (s *Service) exception(err error, e *instance.Event, v *version) error {
+func exception(err error) error {
 	out := &awsapi.Error{Status: 502, Fault: "User", Cause: err}
 	var throttled *pool.ThrottleError
 	switch {
@@ -243,7 +243,6 @@ func (s *Service) exception(err error, e *instance.Event, v *version) error {
 		out.Code, out.Status, out.Message = "ServiceException", 500, "Lambda is temporarily unable to run the function: "+err.Error()
 		out.Fault = "Server"
 	}
-	s.log.Error("event not run", "function", v.deployment.Function, "deploy", v.id, "request", e.RequestID, "err", err)
 	return out
 }
 

@@ -91,7 +91,7 @@ func (p *Pool) started(g *group, m *member, err error) {
 	defer p.mu.Unlock()
 	g.starting--
 	if err != nil {
-		p.log.Warn("start failed", "function", g.d.Function, "deploy", g.id, "err", err)
+		p.log.Debug("start failed", "function", g.d.Function, "deploy", g.id, "err", err)
 		p.failLocked(g, err)
 		p.dropIfEmptyLocked(g)
 		return
