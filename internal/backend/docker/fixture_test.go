@@ -116,6 +116,7 @@ type fixture struct {
 	code  *code.Store
 	hash  string
 	owner string
+	close func() error // once
 }
 
 func newFixture(t testing.TB, e *Engine, change ...func(*Config)) *fixture {
@@ -146,8 +147,9 @@ func newFixture(t testing.TB, e *Engine, change ...func(*Config)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.close = sync.OnceValue(f.Close)
 	t.Cleanup(func() {
-		if err := f.Close(); err != nil {
+		if err := f.close(); err != nil {
 			t.Errorf("Close() = %v, want nil", err)
 		}
 		f.wantNothing(f.owner)
