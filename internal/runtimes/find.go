@@ -31,6 +31,8 @@ func thisMachine() machine {
 type candidate struct {
 	path string
 	hint version // what its name says of its version, or nil
+	// chosen by the user, so it comes first, whatever its name says.
+	chosen bool
 }
 
 // onPath returns the files on the PATH with one of these names (patterns of
@@ -82,7 +84,7 @@ func glob(pattern string) []candidate {
 	}
 	var found []candidate
 	for _, p := range paths {
-		found = append(found, candidate{p, hint(p)})
+		found = append(found, candidate{path: p, hint: hint(p)})
 	}
 	return found
 }
@@ -181,6 +183,8 @@ func (s *searcher) search(ctx context.Context, lang *language, want version) ([]
 	// Those first whose name says that they are it, then those that say nothing.
 	order := func(c candidate) int {
 		switch {
+		case c.chosen:
+			return -1
 		case len(c.hint) >= lang.depth && lang.same(c.hint, want):
 			return 0
 		case len(c.hint) < lang.depth:

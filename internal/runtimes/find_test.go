@@ -71,6 +71,24 @@ func TestFind(t *testing.T) {
 	}
 }
 
+func TestFindPrefersTheVirtualEnvironment(t *testing.T) {
+	home := alone(t)
+	venv := filepath.Join(home, "venv", "bin", "python3")
+	fakePython(t, filepath.Join(home, ".pyenv/versions/3.9.1/bin/python3"), "3.9.1")
+	fakePython(t, venv, "3.9.9")
+	t.Setenv("VIRTUAL_ENV", filepath.Join(home, "venv"))
+	finder = searcher{}
+	defer func() { finder = searcher{} }()
+	if i, err := Find(context.Background(), "python3.9"); err != nil || i.Path != venv {
+		t.Errorf("Find(python3.9) = %+v, %v, want %s", i, err, venv)
+	}
+	// Not for another version.
+	fakePython(t, filepath.Join(home, ".pyenv/versions/3.10.1/bin/python3"), "3.10.1")
+	if i, err := Find(context.Background(), "python3.10"); err != nil || i.Path == venv {
+		t.Errorf("Find(python3.10) = %+v, %v, want one that is no 3.9", i, err)
+	}
+}
+
 func TestNearest(t *testing.T) {
 	have := func(versions ...string) (found []facts) {
 		for _, v := range versions {

@@ -24,7 +24,7 @@ var java = language{
 	locate: func(m machine) []candidate {
 		var found []candidate
 		if home := m.env("JAVA_HOME"); home != "" {
-			found = append(found, candidate{path: filepath.Join(home, "bin", "java")})
+			found = append(found, candidate{path: filepath.Join(home, "bin", "java"), chosen: true})
 		}
 		found = append(found, m.onPath("java")...)
 		return append(found, m.below(

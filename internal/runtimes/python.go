@@ -18,7 +18,7 @@ var python = language{
 	locate: func(m machine) []candidate {
 		var found []candidate
 		if venv := m.env("VIRTUAL_ENV"); venv != "" {
-			found = append(found, candidate{path: filepath.Join(venv, "bin", "python3")})
+			found = append(found, candidate{path: filepath.Join(venv, "bin", "python3"), chosen: true})
 		}
 		// Names one by one: the folders of the system have thousands of files.
 		names := []string{"python3", "python"}
