@@ -73,7 +73,7 @@ with open(name) as f:
     text = f.read()
 line = "packages = []"
 assert line in text
-text = text.replace(line, "packages = %r" % [d for d in folders if os.path.isdir(d)], 1)
+text = text.replace(line, "packages = %r" % folders, 1)
 if sys.prefix != sys.base_prefix:
     text = text.replace("prefix = None", "prefix = %r" % sys.prefix, 1)
 with open(name, "w") as f:
