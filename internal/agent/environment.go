@@ -65,7 +65,6 @@ type environment struct {
 	calls      map[string]*call
 	current    *call // the last call that was handed over, when only one is at a time
 	round      *round
-	subs       []*subscription
 	initDone   bool // platform.initRuntimeDone has been said
 	restored   time.Time
 }

@@ -48,7 +48,6 @@ type extension struct {
 	waiting   *httpConn // its connection that waits for an event
 	pending   []byte    // the event it gets next
 	said      bool      // the platform has reported it
-	subs      map[string]*subscription
 }
 
 func (x *extension) wants(event string) bool { return slices.Contains(x.events, event) }

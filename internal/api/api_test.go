@@ -124,6 +124,7 @@ func TestFacts(t *testing.T) {
 		{path + "\nAuthorization: Bearer x", awsapi.Request{Partition: "aws", AccountID: "999999999999", Region: "us-west-2"}},
 	} {
 		w := do(h, tt.head, "")
+		//lint:ignore SA1008 AWS spells the header so, and clients may depend on that
 		if w.Code != 200 || len(got.ID) != 36 || w.Header()["x-amzn-RequestId"][0] != got.ID || got.BaseURL != "http://localhost:9001" {
 			t.Errorf("%s: %d, request %+v", tt.head, w.Code, got)
 		}
@@ -211,6 +212,7 @@ func TestErrors(t *testing.T) {
 	} {
 		w := do(h, tt.head, tt.body)
 		code := ""
+		//lint:ignore SA1008 AWS spells the header so, and clients may depend on that
 		if c := w.Header()["x-amzn-ErrorType"]; len(c) > 0 {
 			code = c[0]
 		}

@@ -179,10 +179,6 @@ func TestPutRefuses(t *testing.T) {
 	encrypted[i+8] |= 1
 	method := bytes.Clone(ok)
 	binary.LittleEndian.PutUint16(method[bytes.LastIndex(method, []byte("PK\x01\x02"))+10:], 12) // bzip2
-	var loop []file
-	for i := range 60 {
-		loop = append(loop, file{fmt.Sprint("l", i), link, strings.Repeat(fmt.Sprintf("l%d/", (i+1)%60), 40)})
-	}
 	for _, tt := range []struct {
 		name string
 		b    []byte

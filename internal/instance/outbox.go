@@ -132,13 +132,6 @@ func (o *outbox) close() {
 	o.space.Broadcast()
 }
 
-// empty reports whether the server has every record.
-func (o *outbox) empty() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return len(o.segments) == 0
-}
-
 // waitEmpty waits until the server has every record, at most d.
 func (o *outbox) waitEmpty(d time.Duration) {
 	timer := time.AfterFunc(d, o.close)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strconv"
-	"time"
 
 	"github.com/hearth-run/hearth/internal/instance"
 )
@@ -151,5 +150,3 @@ func parsePosition(s string) (p position, err error) {
 	}
 	return p, nil
 }
-
-func millis(t time.Time) int64 { return t.UnixMilli() }

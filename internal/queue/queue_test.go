@@ -362,7 +362,7 @@ func TestTime(t *testing.T) {
 		if err := q.Extend(t.Context(), it, time.Now().Add(40*time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		it = must(q.Lease(t.Context(), 1, time.Second))
+		must(q.Lease(t.Context(), 1, time.Second))
 		at(130*time.Second, "end of the extended lease")
 		q.Hold("k", time.Now().Add(time.Hour))
 		it = must(q.Lease(t.Context(), 1, time.Second))

@@ -136,14 +136,6 @@ func (s *Shape) body() []member {
 	return out
 }
 
-func (s *Shape) scalar() bool {
-	switch s.Type {
-	case "structure", "list", "map", "blob":
-		return false
-	}
-	return true
-}
-
 // readModel reads a stripped model and what the service's overlay adds to it.
 func readModel(dir string, svc service) (*Model, error) {
 	b, err := os.ReadFile(filepath.Join(dir, svc.name+".json"))

@@ -45,11 +45,8 @@ const helperVariable = "HEARTH_BACKENDTEST_SERVER"
 // its test binary can be a server that dies.
 func Main(m *testing.M, h func() (Harness, error)) {
 	if spec := os.Getenv(helperVariable); spec != "" {
-		if err := serveAndWait(spec, h); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+		fmt.Fprintln(os.Stderr, serveAndWait(spec, h)) // it returns to say what went wrong
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
