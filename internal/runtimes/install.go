@@ -13,12 +13,33 @@ import (
 	"sync"
 )
 
+// installed has the folders that this process has written or found: a launch
+// need not hash a bootstrap to know its folder.
+var installed sync.Map // of string to string
+
 // installing keeps one process from preparing the same folder twice at once;
 // several processes may, and the first to finish wins.
 var installing sync.Mutex
 
 // install writes i's bootstrap to a folder of dir named after its content.
 func install(ctx context.Context, dir string, i *Interpreter) (string, error) {
+	key := dir + "\x00" + i.Language
+	if i.lang.preparedFor != nil {
+		key += "\x00" + i.lang.preparedFor(i)
+	}
+	if at, ok := installed.Load(key); ok {
+		if _, err := os.Stat(at.(string)); err == nil {
+			return at.(string), nil
+		}
+	}
+	at, err := write(ctx, dir, i)
+	if err == nil {
+		installed.Store(key, at)
+	}
+	return at, err
+}
+
+func write(ctx context.Context, dir string, i *Interpreter) (string, error) {
 	files := i.lang.files()
 	sum := sha256.New()
 	for _, f := range files {
