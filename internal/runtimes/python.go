@@ -51,7 +51,7 @@ print(sys.base_prefix)`},
 	},
 	files:       func() []file { return embedded(pythonFiles, "python") },
 	prepare:     preparePython,
-	preparedFor: func(i *Interpreter) string { return i.Path + " " + i.Version },
+	preparedFor: func(i *Interpreter) string { return i.Path + " " + i.Version + preparation },
 	command: func(i *Interpreter, l Layout) Command {
 		// -S: the bootstrap does itself what a function needs of the site module.
 		// -X utf8: as the locale of AWS's images has it, whatever locales are here.
@@ -65,7 +65,16 @@ var pythonFiles embed.FS
 // preparePython notes where the interpreter has its packages and compiles the
 // bootstrap, so that a start does neither.
 func preparePython(ctx context.Context, i *Interpreter, dir string) error {
-	cmd := exec.CommandContext(ctx, i.Path, "-E", "-c", `
+	cmd := exec.CommandContext(ctx, i.Path, "-E", "-c", preparation)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("compile for %s: %w: %s", i.Path, err, out)
+	}
+	return nil
+}
+
+const preparation = `
 import os, py_compile, site, sys
 folders = site.getsitepackages() + ([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])
 name = os.path.join("_hearth", "site.py")
@@ -82,11 +91,4 @@ for f in os.listdir("_hearth"):
     if f.endswith(".py"):
         # Their content never changes, so no start compares times.
         py_compile.compile(os.path.join("_hearth", f), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-`)
-	cmd.Dir = dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("compile for %s: %w: %s", i.Path, err, out)
-	}
-	return nil
-}
+`
