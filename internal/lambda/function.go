@@ -79,9 +79,6 @@ func (s *Service) CreateFunction(ctx context.Context, in *api.CreateFunctionRequ
 	err = s.update(ctx, func(tx *store.Tx) error {
 		fn := awsapi.Ptr(made)
 		shown = &fn.Latest
-		if _, err := tx.Functions().Get(k); err == nil {
-			return conflict("Function already exist: %s", f.Name)
-		}
 		if err := s.resolveLayers(ctx, tx, &fn.Latest, in.Layers); err != nil {
 			return err
 		}
@@ -91,18 +88,20 @@ func (s *Service) CreateFunction(ctx context.Context, in *api.CreateFunctionRequ
 		if err := errors.Join(s.checkSize(&fn.Latest), checkSigned(tx, fn)); err != nil {
 			return err
 		}
-		if awsapi.Val(in.Publish) {
-			var err error
-			if shown, err = s.publish(tx, fn, awsapi.Val(in.Description), true); errors.Is(err, store.ErrExists) {
-				return conflict("Function already exist: %s", f.Name) // since a moment
-			} else if err != nil {
-				return err
-			}
-		}
+		// The function first: its row is what others who create it wait for.
 		if err := tx.Functions().Insert(fn); errors.Is(err, store.ErrExists) {
 			return conflict("Function already exist: %s", f.Name)
 		} else if err != nil {
 			return err
+		}
+		if awsapi.Val(in.Publish) {
+			var err error
+			if shown, err = s.publish(tx, fn, awsapi.Val(in.Description), true); err != nil {
+				return err
+			}
+			if err := tx.Functions().Put(fn); err != nil {
+				return err
+			}
 		}
 		if err := s.use(tx, k.Scope(), store.Usage{Functions: 1, CodeSize: fn.Latest.Code.Size}); err != nil {
 			return err

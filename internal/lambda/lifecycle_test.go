@@ -437,13 +437,18 @@ func (never) Activate(ctx context.Context, _ *store.Function, _ *store.Version) 
 	return "", ctx.Err()
 }
 
-// Those who create, update and delete one function at once get AWS's answers,
-// and leave counts that are right.
+// Those who create, update and delete one function at once, through two
+// servers where they share a database, get AWS's answers, and leave counts that are right.
 func TestRaces(t *testing.T) {
 	onBoth(t, func(t *testing.T, database string) {
-		s := newServer(t, database, nil)
+		cfg := storetest.Config(t, database)
+		servers := []*server{serverOn(t, storetest.Open(t, cfg), nil)}
+		if database == "postgres" {
+			servers = append(servers, serverOn(t, storetest.Open(t, cfg), nil))
+		}
 		var wg sync.WaitGroup
 		for i := range 8 {
+			s := servers[i%len(servers)]
 			wg.Go(func() {
 				for j := range 5 {
 					for _, a := range []answer{
@@ -463,7 +468,10 @@ func TestRaces(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		s.service.Settle()
+		for _, s := range servers {
+			s.service.Settle()
+		}
+		s := servers[0]
 		s.do("DELETE", functions+"/fn", nil)
 		err := s.store.View(t.Context(), func(tx *store.Tx) error {
 			u, err := tx.Usage(store.Scope{AccountID: account, Region: region})
