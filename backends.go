@@ -114,7 +114,7 @@ func openEngine(cfg backendConfig, want string) (backend.Backend, error) {
 	}
 	c := cfg.docker
 	c.Engine, c.Dir, c.Owner, c.Code, c.Access, c.Logger = engine, filepath.Join(cfg.dir, engine.Name), cfg.owner, cfg.code, cfg.access, cfg.log
-	c.CPU = cfg.cpuShare
+	c.CPU, c.PauseIdle = cfg.cpuShare, cfg.pauseIdle
 	c.Agent = func(ctx context.Context, goarch string) (string, error) {
 		return process.AgentFor(ctx, "linux", goarch)
 	}

@@ -67,6 +67,8 @@ type Config struct {
 	MaxInstances int
 	// PauseIdle stops an instance's processes between events, as AWS does.
 	PauseIdle bool
+	// Containers says how functions run in containers.
+	Containers Containers
 	// CPUShare gives functions CPU in proportion to their memory, as AWS does
 	// (1,769 MB are one), where the machine allows it.
 	CPUShare bool

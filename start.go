@@ -49,7 +49,7 @@ func (s *Server) Start(ctx context.Context) error {
 	var err error
 	s.backends, err = openBackends(ctx, backendConfig{
 		names: s.cfg.Backends, dir: filepath.Join(s.cfg.Data, "instances"), cache: filepath.Join(s.cfg.Data, "cache"),
-		owner: s.id, code: s.code, access: s.access, pauseIdle: s.cfg.PauseIdle, cpuShare: s.cfg.CPUShare, log: s.log,
+		owner: s.id, code: s.code, access: s.access, pauseIdle: s.cfg.PauseIdle, cpuShare: s.cfg.CPUShare, docker: s.cfg.Containers.config(), log: s.log,
 	})
 	if err != nil {
 		return err

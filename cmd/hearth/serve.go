@@ -28,6 +28,7 @@ type serveFlags struct {
 	pauseIdle, cpuShare       bool
 	postgres, bucket          string
 	concurrency, maxInstances int
+	containers                hearth.Containers
 }
 
 func newServe() *cobra.Command {
@@ -57,6 +58,7 @@ Functions' code from S3 is read from the SDKs' own AWS_ENDPOINT_URL[_S3].`,
 	fl.IntVar(&f.maxInstances, "max-instances", 0, "instances at once (default bounded by memory alone)")
 	fl.BoolVar(&f.pauseIdle, "pause-idle", false, "stop functions' processes between events, as AWS does")
 	fl.BoolVar(&f.cpuShare, "cpu-share", false, "give functions CPU in proportion to their memory, as AWS does")
+	containerFlags(fl, &f.containers)
 	fl.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := fromEnvironment(cmd); err != nil {
@@ -117,6 +119,7 @@ func serve(ctx context.Context, f serveFlags, out, errOut io.Writer) error {
 		MaxInstances: f.maxInstances,
 		PauseIdle:    f.pauseIdle,
 		CPUShare:     f.cpuShare,
+		Containers:   f.containers,
 		Logger:       log,
 	})
 	if err != nil {

@@ -129,11 +129,10 @@ func (b *Backend) make(ctx context.Context, s shape, d *backend.Deployment, p pa
 		}
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-		if endErr := b.end(undo, c); endErr != nil {
-			b.log.Error("container not removed after a failed start; trying again later", "container", c.name, "err", endErr)
+		b.undo(undo, c)
+		if c.id == "" && errors.Is(err, backend.ErrUnreachable) {
+			b.later(nil) // the engine may have made one all the same
 		}
-		// What is still there is an orphan for ReapStale.
-		b.forget(c)
 	}()
 	kind, function := "prepared", "prepared"
 	if d != nil {
@@ -234,6 +233,7 @@ func (b *Backend) createContainer(ctx context.Context, o client.ContainerCreateO
 			defer cancel()
 			if err := b.engine.remove(undo, r.id); err != nil {
 				b.log.Error("container not removed after a launch was given up; trying again later", "container", o.Name, "err", err)
+				b.later(nil)
 			}
 		}
 	})
@@ -585,6 +585,16 @@ func (b *Backend) end(ctx context.Context, c *container) error {
 	}
 	c.finish()
 	return nil
+}
+
+// undo ends c, now or later.
+func (b *Backend) undo(ctx context.Context, c *container) {
+	if err := b.end(ctx, c); err != nil {
+		b.log.Error("container not removed after a failed launch; trying again later", "container", c.name, "err", err)
+		b.later(c)
+		return
+	}
+	b.forget(c)
 }
 
 // finish releases what the container held on this side. Its container is gone.

@@ -73,6 +73,8 @@ type Config struct {
 	// (1,769 MB are one). Without, they take what there is, and such shares of it
 	// when there is not enough.
 	CPU bool
+	// PauseIdle stops functions' processes between events.
+	PauseIdle bool
 	// Prepared is how many containers of each shape that was launched once wait
 	// for a function. 0 means none; on a machine of less than 4 GB there are none either.
 	Prepared int
@@ -105,6 +107,8 @@ type Backend struct {
 	prepared  map[string]*waiting   // by shape
 	host      string                // what containers call this machine, once known
 	remote    bool                  // the engine does not see this machine's files
+	doomed    []*container          // could not be removed yet
+	sweeping  bool                  // a task is at it
 	closed    bool
 }
 

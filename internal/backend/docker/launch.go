@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/hearth-run/hearth/internal/backend"
@@ -78,10 +77,7 @@ func (b *Backend) launch(ctx context.Context, d *backend.Deployment, out backend
 		}
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
-		if endErr := b.end(undo, c); endErr != nil {
-			b.log.Error("container not removed after a failed launch; trying again later", "container", c.name, "err", endErr)
-		}
-		b.forget(c)
+		b.undo(undo, c)
 	}()
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -191,6 +187,9 @@ func (b *Backend) Terminate(ctx context.Context, h backend.Handle) error {
 		return nil
 	}
 	if err := b.end(ctx, c); err != nil {
+		if !errors.Is(err, ctx.Err()) {
+			b.later(c) // the caller may have given up when the engine is back
+		}
 		return fmt.Errorf("terminate %s: %w", h, err)
 	}
 	b.forget(c)
@@ -219,11 +218,12 @@ func (b *Backend) Close() error {
 	err := errors.Join(errs...)
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
+	b.mu.Lock()
+	left := b.sweeping
+	b.mu.Unlock()
+	if left {
+		err = errors.Join(err, b.sweepOnce(ctx))
+	}
 	err = errors.Join(err, b.owner.close(ctx), b.volumes.close(ctx))
 	return errors.Join(err, b.mark.remove(), b.engine.Client.Close())
-}
-
-// instanceDir returns the folder of an instance of a server of this machine.
-func (b *Backend) instanceDir(owner, key string) string {
-	return filepath.Join(b.cfg.Dir, filepath.Base(owner), filepath.Base(key))
 }

@@ -174,7 +174,10 @@ func (b *Backend) claim(s shape, d *backend.Deployment, t trees) *container {
 func (b *Backend) retire(all []*container) error {
 	errs := make([]error, len(all))
 	b.each(len(all), func(ctx context.Context, i int) {
-		errs[i] = b.end(ctx, all[i])
+		if errs[i] = b.end(ctx, all[i]); errs[i] != nil {
+			b.later(all[i])
+			return
+		}
 		b.forget(all[i])
 	})
 	return errors.Join(errs...)

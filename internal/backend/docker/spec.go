@@ -108,7 +108,7 @@ func (b *Backend) specOf(d *backend.Deployment, img *image, out backend.Output, 
 	return instance.Spec{
 		FunctionName: d.Function, FunctionVersion: d.Version, FunctionARN: d.ARN(), AccountID: d.AccountID, Region: d.Region,
 		Runtime: d.Runtime, Handler: run.Handler, MemoryMB: d.MemoryMB, EphemeralMB: d.EphemeralMB, Timeout: d.Timeout,
-		InitType: d.InitType, MaxConcurrency: d.MaxConcurrency, Forward: forward,
+		InitType: d.InitType, MaxConcurrency: d.MaxConcurrency, Forward: forward, PauseIdle: b.cfg.PauseIdle,
 		Command: args, WorkDir: dir, Environment: merged, ExtensionEnvironment: backend.ExtensionEnviron(merged), ExtensionsDir: "/opt/extensions",
 		LogGroup: d.LogGroup, LogStream: out.Stream, LogFormat: d.LogFormat, AppLogLevel: d.AppLogLevel, SysLogLevel: d.SysLogLevel, Tracing: d.Tracing,
 	}, nil
