@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestEventInvokeConfig(t *testing.T) {
@@ -99,6 +101,11 @@ func TestLayers(t *testing.T) {
 	compare(t, "ListLayerVersions", s.ok("GET", layers+"/libs/versions", nil), object{"LayerVersions": []any{item(2), first}})
 	compare(t, "ListLayers", s.ok("GET", layers, nil), object{"Layers": []any{object{"LayerName": "libs", "LayerArn": libs, "LatestMatchingVersion": item(2)}}})
 	compare(t, "ListLayers for a runtime", s.ok("GET", layers+"?CompatibleRuntime=python3.12", nil), object{"Layers": []any{object{"LayerName": "libs", "LayerArn": libs, "LatestMatchingVersion": first}}})
+	// What was given as empty is shown as empty.
+	s.ok("POST", layers+"/empty/versions", object{"Content": object{"ZipFile": archive("e")}, "CompatibleRuntimes": []string{}, "CompatibleArchitectures": []string{}})
+	if got := s.ok("GET", layers+"/empty/versions/1", nil); !cmp.Equal(got.get("CompatibleRuntimes"), any([]any{})) || !cmp.Equal(got.get("CompatibleArchitectures"), any([]any{})) {
+		t.Errorf("empty lists are shown as %s", got.raw)
+	}
 	// Functions keep what they have; numbers are not used again.
 	s.create("fn", "Layers", []string{libs + ":2"})
 	s.ok("DELETE", layers+"/libs/versions/2", nil)

@@ -235,12 +235,13 @@ type Layer struct {
 // LayerVersion is a version of a layer.
 type LayerVersion struct {
 	VersionKey
-	Code          Code
-	Created       time.Time
-	Description   string      `json:",omitempty"`
-	License       string      `json:",omitempty"`
-	Runtimes      []string    `json:",omitempty"`
-	Architectures []string    `json:",omitempty"`
+	Code        Code
+	Created     time.Time
+	Description string `json:",omitempty"`
+	License     string `json:",omitempty"`
+	// What it was published for: nil where that was left out, empty where it was given as empty.
+	Runtimes      []string
+	Architectures []string
 	Policy        []Statement `json:",omitempty"`
 	PolicyID      string      `json:",omitempty"` // the policy's revision
 }
