@@ -27,7 +27,7 @@ const usage = `usage:
   hearth-agent serve --listen unix:PATH|tcp:HOST:PORT --secret-file FILE|- [--grace DURATION]
 	Runs one execution environment, as its first process. The server connects to
 	it, proves the secret, and sends what to run.
-  hearth-agent supervise
+  hearth-agent supervise [NAME]
 	Holds the processes of a local environment for the server that started it.
   hearth-agent hold
 	Does nothing until standard input ends: a sign of life of who holds that open.
@@ -38,7 +38,7 @@ const usage = `usage:
 func Main(args []string) int {
 	var err error
 	switch {
-	case len(args) == 1 && args[0] == "supervise":
+	case len(args) >= 1 && args[0] == "supervise":
 		err = confine.Supervise()
 	case len(args) == 1 && args[0] == "hold":
 		_, err = io.Copy(io.Discard, os.Stdin)
@@ -147,8 +147,12 @@ func (h *host) start(ctx context.Context, spec instance.Spec, logs instance.LogW
 		args = append(append([]string(nil), Prefix...), args...)
 	}
 	// The container is the confinement; what is missing is a parent that holds on to every process.
-	sup, err := confine.Start(ctx, confine.Config{Program: self, Args: args, Plain: true, Setup: confine.Setup{MaxFiles: 1024}})
+	sup, err := confine.Start(ctx, confine.Config{Program: self, Args: args, Plain: true})
 	if err != nil {
+		return nil, err
+	}
+	if _, err := sup.Setup(ctx, confine.Setup{MaxFiles: 1024}); err != nil {
+		sup.Close()
 		return nil, err
 	}
 	a, err := agent.New(agent.Config{Spec: spec, Supervisor: newContained(sup), Logs: logs, Logger: h.log})

@@ -27,39 +27,56 @@ func TestMain(m *testing.M) {
 }
 
 // modes runs f with namespaces, if the machine has them, and without.
-func modes(t *testing.T, setup Setup, f func(t *testing.T, s *Supervisor)) {
+func modes(t *testing.T, setup Setup, f func(t *testing.T, s *env)) {
 	for _, plain := range []bool{false, true} {
 		t.Run(map[bool]string{false: "isolated", true: "plain"}[plain], func(t *testing.T) {
 			exe, err := os.Executable()
 			if err != nil {
 				t.Fatal(err)
 			}
+			folder := filepath.Join(t.TempDir(), "instance")
 			setup := setup
-			setup.Tmp = t.TempDir()
-			setup.CgroupName = fmt.Sprintf("hearth-test-%d", os.Getpid())
-			s, err := Start(t.Context(), Config{Program: exe, Args: []string{"supervise"}, Plain: plain, Setup: setup})
+			setup.Tmp = filepath.Join(folder, "tmp")
+			if err := os.MkdirAll(setup.Tmp, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			s, err := Start(t.Context(), Config{Program: exe, Args: []string{"supervise"}, Plain: plain, Folder: folder, Name: fmt.Sprintf("hearth-test-%d", os.Getpid())})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			if s.Isolated() == plain {
-				t.Skip("this machine has no namespaces for us")
+			l, err := s.Setup(t.Context(), setup)
+			if err != nil {
+				t.Fatal(err)
 			}
-			f(t, s)
+			if l.Isolated == plain {
+				t.Skipf("this machine has no namespaces for us: %v", l.Notes)
+			}
+			f(t, &env{s, l, setup})
 			if err := s.Close(); err != nil {
 				t.Errorf("Close() = %v", err)
 			}
-			for _, dir := range []string{s.group.memoryDir, s.group.pidsDir} {
-				if _, err := os.Stat(dir); dir != "" && err == nil {
-					t.Errorf("control group %s is left", dir)
+			if _, err := os.Stat(folder); err == nil {
+				t.Errorf("folder %s is left", folder)
+			}
+			for _, ref := range s.group.dirs {
+				if _, err := os.Stat(ref.Dir); err == nil {
+					t.Errorf("control group %s is left", ref.Dir)
 				}
 			}
 		})
 	}
 }
 
+// env is an environment under test.
+type env struct {
+	*Supervisor
+	layout Layout
+	setup  Setup
+}
+
 // run runs a shell script in the environment and returns what it printed.
-func run(t *testing.T, s *Supervisor, script string) (string, agent.ExitStatus) {
+func run(t *testing.T, s *env, script string) (string, agent.ExitStatus) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -77,7 +94,7 @@ func run(t *testing.T, s *Supervisor, script string) (string, agent.ExitStatus) 
 }
 
 func TestExit(t *testing.T) {
-	modes(t, Setup{MaxFiles: 1024}, func(t *testing.T, s *Supervisor) {
+	modes(t, Setup{MaxFiles: 1024}, func(t *testing.T, s *env) {
 		out, exit := run(t, s, "echo hello; ulimit -n; exit 7")
 		if out != "hello\n1024\n" || exit != (agent.ExitStatus{Code: 7}) {
 			t.Errorf("got %q, %+v", out, exit)
@@ -93,7 +110,7 @@ func TestExit(t *testing.T) {
 
 // Nothing outlives KillAll or Close, not even what left its session.
 func TestOrphans(t *testing.T) {
-	modes(t, Setup{}, func(t *testing.T, s *Supervisor) {
+	modes(t, Setup{}, func(t *testing.T, s *env) {
 		marker := fmt.Sprintf("%d.%d", 10_000_000+os.Getpid(), time.Now().UnixNano()%1e6)
 		running := func() bool {
 			dirs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -127,8 +144,8 @@ func TestIsolation(t *testing.T) {
 	task, opt := t.TempDir(), t.TempDir()
 	os.WriteFile(filepath.Join(task, "code"), []byte("code\n"), 0o644)
 	os.WriteFile(filepath.Join(opt, "layer"), []byte("layer\n"), 0o644)
-	modes(t, Setup{TaskRoot: task, Opt: opt}, func(t *testing.T, s *Supervisor) {
-		if !s.Isolated() {
+	modes(t, Setup{TaskRoot: task, Opt: opt}, func(t *testing.T, s *env) {
+		if !s.layout.Isolated {
 			return
 		}
 		out, _ := run(t, s, "cat /var/task/code /opt/layer; echo x >/tmp/x && cat /tmp/x; touch /var/task/y || echo read-only; touch /usr/y || echo read-only; ls /proc | grep -c '^[0-9]'")
@@ -142,8 +159,8 @@ func TestIsolation(t *testing.T) {
 }
 
 func TestMemory(t *testing.T) {
-	modes(t, Setup{MemoryLimit: 64 << 20}, func(t *testing.T, s *Supervisor) {
-		if !s.Limited() {
+	modes(t, Setup{MemoryLimit: 64 << 20}, func(t *testing.T, s *env) {
+		if !s.layout.MemoryLimited {
 			t.Skip("this machine has no control groups for us")
 		}
 		_, exit := run(t, s, "head -c 200000000 /dev/zero | tail >/dev/null")
@@ -162,8 +179,11 @@ func BenchmarkStart(b *testing.B) {
 		b.Run(map[bool]string{false: "isolated", true: "plain"}[plain], func(b *testing.B) {
 			tmp := b.TempDir()
 			for b.Loop() {
-				s, err := Start(context.Background(), Config{Program: exe, Args: []string{"supervise"}, Plain: plain, Setup: Setup{Tmp: tmp}})
+				s, err := Start(context.Background(), Config{Program: exe, Args: []string{"supervise"}, Plain: plain, Name: "hearth-bench"})
 				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := s.Setup(context.Background(), Setup{Tmp: tmp, MemoryLimit: 128 << 20, MaxProcesses: 1024, MaxFiles: 1024}); err != nil {
 					b.Fatal(err)
 				}
 				b.StopTimer()

@@ -4,45 +4,85 @@ package confine
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"syscall"
-	"time"
 )
 
 // Without Linux's namespaces and control groups, processes are held by their
 // process groups alone.
 
-func isolations() []*syscall.SysProcAttr { return nil }
-
-func isolate(*Setup) error { return errors.New("namespaces are Linux's") }
+func childAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
 func becomeReaper() error { return nil }
 
-func peakMemory() int64 { return 0 }
-
-func signalAll(syscall.Signal) bool { return false }
-
-func (s *supervised) killAll() error {
-	for {
-		s.mu.Lock()
-		n := len(s.ids)
-		for pid := range s.ids {
-			syscall.Kill(-pid, syscall.SIGKILL)
-		}
-		s.mu.Unlock()
-		s.reap()
-		if n == 0 {
-			return nil
-		}
-		time.Sleep(time.Millisecond)
+func (l *Local) signalAll(sig syscall.Signal) (found bool) {
+	for _, pid := range l.pidsLocked() {
+		syscall.Kill(-pid, sig)
+		found = true
 	}
+	return found
 }
 
-type group struct{}
+func (l *Local) killSome() bool { return l.signalAll(syscall.SIGKILL) }
 
-func newGroup(Setup, int) *group { return &group{} }
+func isolation() *syscall.SysProcAttr { return nil }
 
-func (*group) limited() bool   { return false }
-func (*group) memory() int64   { return 0 }
-func (*group) resetMemory()    {}
-func (*group) oomKills() int64 { return 0 }
-func (*group) remove()         {}
+func isolate() error { return errors.New("namespaces are Linux's") }
+
+func arrange(*Setup, *Layout) error { return errors.New("namespaces are Linux's") }
+
+func limitProcesses(int) {}
+
+type cgroupRef struct{ Dir, Home string }
+
+type group struct {
+	dirs   []cgroupRef
+	memory string
+	v2     bool
+}
+
+func newGroup(string, int) *group { return &group{} }
+
+func (*group) limit(int64, int) bool { return false }
+func (*group) limitCPU(float64)      {}
+func (*group) remove()               {}
+
+// LimitsMemory says whether memory limits are enforced for this process's environments.
+func LimitsMemory() bool { return false }
+
+// RemoveGroups does nothing where there are no control groups.
+func RemoveGroups([]string) {}
+
+type meter struct{}
+
+func newMeter(int, string, bool) *meter { return &meter{} }
+func ownMeter() *meter                  { return &meter{} }
+
+func (*meter) memory() int64   { return 0 }
+func (*meter) reset()          {}
+func (*meter) oomKills() int64 { return 0 }
+func (*meter) close()          {}
+
+type leftovers struct{ folder string }
+
+func groupFolders() []string { return nil }
+
+func openLeftovers(folder string, _ []string) (*leftovers, error) {
+	return &leftovers{folder: folder}, nil
+}
+
+func (*leftovers) cgroups([]cgroupRef) {}
+
+func (l *leftovers) remove() {
+	if l.folder == "" || os.RemoveAll(l.folder) == nil {
+		return
+	}
+	filepath.WalkDir(l.folder, func(p string, d os.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			os.Chmod(p, 0o700)
+		}
+		return nil
+	})
+	os.RemoveAll(l.folder)
+}

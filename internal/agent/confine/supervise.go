@@ -1,189 +1,194 @@
-//go:build linux || darwin
-
 package confine
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/hearth-run/hearth/internal/agent"
 )
 
-// controlFD is where a supervisor finds its server's socket.
-const controlFD = 3
+const (
+	// controlFD is where a supervisor finds its server's socket.
+	controlFD = 3
+	// A supervisor that is asked to stop by somebody else gives its server so
+	// long to end the environment in order.
+	stopGrace = 5 * time.Second
+	// What can't be killed within killLimit hangs in the kernel.
+	killLimit = 10 * time.Second
+)
 
-// Supervise is the main function of a supervisor process. It returns when the
-// server's socket has closed and every process of the environment is gone.
+// Names of what a server tells its supervisor by its environment.
+const (
+	isolateVariable = "HEARTH_ISOLATE"
+	folderVariable  = "HEARTH_FOLDER"
+	groupsVariable  = "HEARTH_CGROUPS"
+)
+
+// Supervise is the main function of a supervisor process ("hearth-agent
+// supervise"). It returns when the server's socket has closed and every process
+// of the environment is gone.
 func Supervise() error {
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGTERM)
 	syscall.CloseOnExec(controlFD)
 	w, err := newWire(os.NewFile(controlFD, "server"))
 	if err != nil {
 		return fmt.Errorf("supervise: descriptor %d: %w", controlFD, err)
 	}
-	s := &supervised{w: w, isolated: os.Getenv("HEARTH_ISOLATED") != "", ids: map[int]int{}, pids: map[int]int{}}
-	if err := becomeReaper(); err != nil {
+	s := &supervised{w: w, procs: map[int]*localProcess{}}
+	if s.left, err = openLeftovers(os.Getenv(folderVariable), strings.Split(os.Getenv(groupsVariable), "\n")); err != nil {
 		return fmt.Errorf("supervise: %w", err)
 	}
-	children := make(chan os.Signal, 1)
-	signal.Notify(children, syscall.SIGCHLD)
-	go func() {
-		for range children {
-			s.reap()
+	hello := reply{Op: "hello"}
+	if os.Getenv(isolateVariable) != "" {
+		if err := isolate(); err != nil {
+			hello.fail(err)
+			w.send(hello)
+			return nil
 		}
-	}()
-	// Another server's way to end an environment whose handle it has.
-	terminate := make(chan os.Signal, 1)
-	signal.Notify(terminate, syscall.SIGTERM)
+		s.isolated = true
+	}
+	if s.l, err = newLocal(newMeter(os.Getpid(), "", false)); err != nil {
+		return fmt.Errorf("supervise: %w", err)
+	}
+	if err := w.send(hello); err != nil {
+		return s.end()
+	}
 	go func() {
-		<-terminate
+		<-asked
+		if w.send(reply{Op: "asked"}) == nil {
+			time.Sleep(stopGrace)
+		}
 		w.c.Close()
 	}()
 	for {
 		var r request
 		fds, err := w.receive(&r)
 		if err != nil {
-			break // the server closed the socket or is gone
+			return s.end() // the server closed the socket or is gone
 		}
 		s.serve(&r, fds)
 	}
-	return s.killAll()
 }
 
-// supervised is the supervisor's side of an environment.
+// supervised is the supervisor's side of an environment. One goroutine serves.
 type supervised struct {
 	w        *wire
+	l        *Local
+	left     *leftovers
 	isolated bool
 
-	mu   sync.Mutex  // guards what follows, and is held from fork to registration
-	ids  map[int]int // of processes, by PID
-	pids map[int]int
+	mu    sync.Mutex // guards procs
+	procs map[int]*localProcess
+}
+
+// end ends all processes and removes what the environment leaves.
+func (s *supervised) end() error {
+	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
+	defer cancel()
+	err := s.l.KillAll(ctx)
+	s.left.remove()
+	return err
 }
 
 func (s *supervised) serve(r *request, fds []int) {
+	defer closeAll(fds)
 	a := reply{Op: "done", ID: r.ID}
 	var err error
 	switch r.Op {
 	case "setup":
-		err = s.setup(r.Setup)
-	case "start":
-		err = s.start(r, fds)
-		fds = nil
-	case "signal":
-		id, _ := strconv.Atoi(r.Command.Name)
-		s.mu.Lock()
-		if pid := s.pids[id]; pid > 0 {
-			if syscall.Kill(-pid, syscall.Signal(r.Signal)) != nil {
-				syscall.Kill(pid, syscall.Signal(r.Signal))
-			}
+		s.left.cgroups(r.Cgroups)
+		if r.Memory != "" {
+			s.l.meter = newMeter(os.Getpid(), r.Memory, r.V2)
+		} else {
+			s.l.meter = ownMeter()
 		}
+		s.l.ooms = s.l.meter.oomKills()
+		a.Layout, err = s.setup(r.Setup)
+	case "start":
+		if err = s.start(r, fds, a); err == nil {
+			return // it has answered
+		}
+	case "signal":
+		s.mu.Lock()
+		p := s.procs[r.Process]
 		s.mu.Unlock()
+		if p != nil {
+			err = p.Signal(r.Signal)
+		}
 	case "killAll":
-		err = s.killAll()
-	case "memory":
-		a.Number = peakMemory()
+		ctx, cancel := context.WithTimeout(context.Background(), killLimit)
+		err = s.l.KillAll(ctx)
+		cancel()
 	case "pause":
-		signalAll(syscall.SIGSTOP)
+		err = s.l.Pause()
 	case "resume":
-		signalAll(syscall.SIGCONT)
+		err = s.l.Resume()
 	default:
 		err = fmt.Errorf("unknown request %q", r.Op)
 	}
-	for _, fd := range fds {
-		syscall.Close(fd)
-	}
 	if err != nil {
-		a.Error = err.Error()
-		var errno syscall.Errno
-		if errors.As(err, &errno) {
-			a.Errno = int(errno) // Error ends with its text
-			a.Error = strings.TrimSuffix(strings.TrimSuffix(a.Error, errno.Error()), ": ")
-		}
+		a.fail(err)
 	}
 	s.w.send(a)
 }
 
-func (s *supervised) setup(c *Setup) error {
-	if c.MaxFiles > 0 {
-		var lim syscall.Rlimit
-		if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
-			return fmt.Errorf("open files: %w", err)
-		}
-		n := uint64(c.MaxFiles)
-		lim.Cur, lim.Max = min(lim.Max, n), min(lim.Max, n)
-		// Once it is set here, children inherit it.
-		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
-			return fmt.Errorf("open files: %w", err)
-		}
-	}
+func (s *supervised) setup(c *Setup) (*Layout, error) {
+	l := plainLayout(c)
 	if s.isolated {
-		return isolate(c)
+		if err := arrange(c, &l); err != nil {
+			return nil, err
+		}
 	}
-	return nil
+	if c.MaxFiles > 0 {
+		// Once it is set here, children inherit it.
+		if err := lowerLimit(syscall.RLIMIT_NOFILE, uint64(c.MaxFiles)); err != nil {
+			return nil, fmt.Errorf("limit open files: %w", err)
+		}
+	}
+	if c.MaxProcesses > 0 && s.isolated {
+		limitProcesses(c.MaxProcesses)
+	}
+	return &l, nil
 }
 
-func (s *supervised) start(r *request, fds []int) error {
-	defer func() {
-		for _, fd := range fds {
-			syscall.Close(fd)
-		}
-	}()
-	c := r.Command
+func lowerLimit(which int, n uint64) error {
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(which, &lim); err != nil {
+		return err
+	}
+	lim.Max = min(lim.Max, n)
+	lim.Cur = lim.Max
+	return syscall.Setrlimit(which, &lim)
+}
+
+// start starts r's process and answers with ok before its exit can be told.
+func (s *supervised) start(r *request, fds []int, ok reply) error {
 	if len(fds) != r.Files || len(fds) < 2 {
 		return fmt.Errorf("%d descriptors came for %d files", len(fds), r.Files)
 	}
-	null, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", os.DevNull, err)
+	files := make([]uintptr, len(fds))
+	for i, fd := range fds {
+		files[i] = uintptr(fd)
 	}
-	defer syscall.Close(null)
-	files := []uintptr{uintptr(null)}
-	for _, fd := range fds {
-		files = append(files, uintptr(fd))
-	}
+	id := r.ID
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	pid, err := syscall.ForkExec(c.Path, append([]string{c.Path}, c.Args...), &syscall.ProcAttr{
-		Dir: c.Dir, Env: c.Env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
-	})
-	if err != nil {
-		return err
-	}
-	s.ids[pid], s.pids[r.ID] = r.ID, pid
-	return nil
-}
-
-// reap collects every child that has ended, and tells the server of those it knows.
-func (s *supervised) reap() {
-	for {
-		var ws syscall.WaitStatus
-		pid, err := syscall.Wait4(-1, &ws, syscall.WNOHANG, nil)
-		if err == syscall.EINTR {
-			continue
-		}
-		if err != nil || pid <= 0 {
-			return
-		}
+	p, err := s.l.start(r.Command, files, func() { s.w.send(ok) }, func(exit agent.ExitStatus) {
 		s.mu.Lock()
-		id, known := s.ids[pid]
-		if known {
-			delete(s.ids, pid)
-			delete(s.pids, id)
-		}
+		delete(s.procs, id)
 		s.mu.Unlock()
-		if !known {
-			continue
-		}
-		exit := agent.ExitStatus{Code: ws.ExitStatus()}
-		if ws.Signaled() {
-			exit = agent.ExitStatus{Code: -1, Signal: ws.Signal().String()}
-		}
 		s.w.send(reply{Op: "exited", ID: id, Exit: exit})
+	})
+	if err == nil {
+		s.procs[id] = p
 	}
+	return err
 }

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hearth-run/hearth/internal/agent/confine"
 )
 
 // mark is a server's sign of life: a lock on a file in its folder, which the
@@ -26,23 +30,40 @@ func setMark(dir string) (*mark, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o644)
+	if dir, err := filepath.Abs(dir); err != nil {
+		return nil, err
+	} else if _, err := os.Stat(filepath.Join(dir, lockName)); err == nil {
+		return nil, fmt.Errorf("%s belongs to another server", dir)
+	}
+	// It is locked before anybody can see it.
+	f, err := os.CreateTemp(dir, "."+lockName)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		_, err = fmt.Fprintf(f, "%d %s\n", os.Getpid(), startTime(os.Getpid()))
 	}
-	fmt.Fprintf(f, "%d %s\n", os.Getpid(), startTime(os.Getpid()))
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, lockName))
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		f.Close()
+		return nil, fmt.Errorf("set the server's mark: %w", err)
+	}
 	return &mark{dir: dir, lock: f}, nil
 }
 
 func (m *mark) path(id string) string { return filepath.Join(m.dir, id) }
 
-// note writes down the supervisor of an instance.
-func (m *mark) note(id string, pid int) error {
-	return os.WriteFile(filepath.Join(m.path(id), "supervisor"), fmt.Appendf(nil, "%d %s\n", pid, startTime(pid)), 0o644)
+// note writes down the supervisor of an instance, and its control groups.
+func (m *mark) note(id string, pid int, groups []string) error {
+	b := fmt.Appendf(nil, "%d %s\n", pid, startTime(pid))
+	for _, g := range groups {
+		b = append(b, g+"\n"...)
+	}
+	return os.WriteFile(filepath.Join(m.path(id), "supervisor"), b, 0o644)
 }
 
 func (m *mark) remove() error {
@@ -54,7 +75,11 @@ func (m *mark) remove() error {
 func startTime(pid int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return "-"
+		if runtime.GOOS == "linux" {
+			return "-"
+		}
+		out, _ := exec.Command("ps", "-o", "lstart=", "-p", strconv.Itoa(pid)).Output()
+		return strings.Join(strings.Fields(string(out)), "_")
 	}
 	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 	if len(fields) < 20 {
@@ -64,9 +89,9 @@ func startTime(pid int) string {
 	return fields[19] + "@" + strings.TrimSpace(string(boot))
 }
 
-// alive says whether the process that note wrote down still runs.
-func alive(note string) (pid int, ok bool) {
-	p, start, _ := strings.Cut(strings.TrimSpace(note), " ")
+// alive says whether the process of a note's first line still runs.
+func alive(line string) (pid int, ok bool) {
+	p, start, _ := strings.Cut(strings.TrimSpace(line), " ")
 	pid, err := strconv.Atoi(p)
 	if err != nil || syscall.Kill(pid, 0) == syscall.ESRCH {
 		return 0, false
@@ -121,7 +146,6 @@ func (b *Backend) reapOwner(ctx context.Context, owner string) error {
 			n++
 		}
 	}
-	removeGroups(groupName(owner, "*"))
 	b.log.Info("reaped what a dead server left", "server", owner, "instances", n)
 	return os.RemoveAll(dir)
 }
@@ -130,39 +154,42 @@ func (b *Backend) reapOwner(ctx context.Context, owner string) error {
 // in its folder.
 func endForeign(ctx context.Context, dir string) error {
 	note, err := os.ReadFile(filepath.Join(dir, "supervisor"))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	if err == nil {
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		asked := time.Now()
-		for sent := false; ; {
-			pid, ok := alive(string(note))
-			if !ok {
-				break
-			}
-			// A supervisor that is asked to end ends all its processes first.
-			if !sent {
-				syscall.Kill(pid, syscall.SIGTERM)
-				sent = true
-			}
-			if time.Since(asked) > 10*time.Second {
-				syscall.Kill(pid, syscall.SIGKILL)
-			}
-			select {
-			case <-tick.C:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		line, groups, _ := strings.Cut(strings.TrimSpace(string(note)), "\n")
+		if err := endSupervisor(ctx, line); err != nil {
+			return err
 		}
+		confine.RemoveGroups(strings.Fields(groups))
 	}
 	return removeAll(dir)
 }
 
-// removeGroups removes the control groups of the instances that pattern names, wherever they are.
-func removeGroups(name string) {
-	for _, pattern := range []string{"/sys/fs/cgroup/memory/", "/sys/fs/cgroup/pids/", "/sys/fs/cgroup/cpu/", "/sys/fs/cgroup/", "/sys/fs/cgroup/*/", "/sys/fs/cgroup/*/*/", "/sys/fs/cgroup/*/*/*/", "/sys/fs/cgroup/*/*/*/*/"} {
-		dirs, _ := filepath.Glob(pattern + name)
-		for _, d := range dirs {
-			os.Remove(d)
+// endSupervisor asks a supervisor to end its environment, and returns when it is gone.
+func endSupervisor(ctx context.Context, line string) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	asked := time.Time{}
+	for {
+		pid, ok := alive(line)
+		switch {
+		case !ok:
+			return nil
+		case asked.IsZero():
+			// Its server ends the environment in order, or it does so itself.
+			if err := syscall.Kill(pid, syscall.SIGTERM); err == syscall.EPERM {
+				return fmt.Errorf("end process %d: %w", pid, err)
+			}
+			asked = time.Now()
+		case time.Since(asked) > 20*time.Second:
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

@@ -4,8 +4,6 @@ package process
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hearth-run/hearth/internal/agent"
 	"github.com/hearth-run/hearth/internal/agent/confine"
@@ -54,7 +54,10 @@ type Config struct {
 	// groups allow it: 1,769 MB are one, as on AWS.
 	CPUShare bool
 	// Plain leaves out namespaces.
-	Plain  bool
+	Plain bool
+	// Spare is how many supervisors wait for a function, so that launches don't
+	// wait for theirs. 0 means one, from the first launch on; negative none.
+	Spare  int
 	Logger *slog.Logger // nil discards
 }
 
@@ -66,18 +69,22 @@ type Backend struct {
 
 	mu        sync.Mutex // guards what follows
 	instances map[string]*local
+	spares    []*shell
+	refilling bool
 	noted     map[string]bool // what the log has been told once
 	closed    bool
-	launches  sync.WaitGroup
+	tasks     sync.WaitGroup // launches, and what they leave to be done
+
+	life   context.Context // of what is done in the background
+	cancel context.CancelFunc
 }
 
 var _ backend.Backend = (*Backend)(nil)
 
 // local is an instance of this server.
 type local struct {
+	shell   *shell
 	agent   *agent.Agent
-	sup     *confine.Supervisor
-	dir     string
 	release []func()
 	ending  sync.Mutex
 }
@@ -103,7 +110,9 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("process backend: %w", err)
 	}
-	return &Backend{cfg: cfg, log: cfg.Logger, mark: m, instances: map[string]*local{}, noted: map[string]bool{}}, nil
+	b := &Backend{cfg: cfg, log: cfg.Logger, mark: m, instances: map[string]*local{}, noted: map[string]bool{}}
+	b.life, b.cancel = context.WithCancel(context.Background())
+	return b, nil
 }
 
 // Name implements backend.Backend.
@@ -151,80 +160,82 @@ func architecture() string {
 
 // Launch implements backend.Backend.
 func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.Output) (_ *backend.Instance, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
 		return nil, fmt.Errorf("%w: the server is closing", backend.ErrNoCapacity)
 	}
-	b.launches.Add(1)
+	b.tasks.Add(1)
 	b.mu.Unlock()
-	defer b.launches.Done()
+	defer b.tasks.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.life, cancel)() // Close ends launches
 
 	interp, err := find(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	boot, err := interp.Install(ctx, b.cfg.Cache)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
-	}
 	l := &local{}
 	defer func() {
 		if err != nil {
 			b.end(l)
+			if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+				err = fmt.Errorf("%w: %w", ctx.Err(), err)
+			}
 		}
 	}()
-	task, opt, err := b.code(ctx, d, l)
+	// The supervisor starts while code and bootstrap are made ready.
+	started := make(chan error, 1)
+	go func() {
+		var err error
+		l.shell, err = b.takeShell(ctx)
+		started <- err
+	}()
+	boot, err := interp.Install(ctx, b.cfg.Cache)
+	if err != nil {
+		err = fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
+	}
+	var task, opt string
+	if err == nil {
+		task, opt, err = b.code(ctx, d, l)
+	}
+	if startErr := <-started; err == nil && startErr != nil {
+		err = fmt.Errorf("%w: %w", backend.ErrStartFailed, startErr)
+	}
 	if err != nil {
 		return nil, err
 	}
-	id := newID()
-	l.dir = b.mark.path(id)
-	tmp := filepath.Join(l.dir, "tmp")
-	if err := os.MkdirAll(tmp, 0o777); err != nil {
-		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
+	sh := l.shell
+	setup := confine.Setup{
+		TaskRoot: task, RuntimeDir: boot, Opt: opt, Tmp: sh.tmp(), TmpSize: int64(max(512, d.EphemeralMB)) << 20,
+		MaxFiles: 1024, MemoryLimit: int64(d.MemoryMB) << 20, MaxProcesses: 1024,
 	}
-	os.Chmod(tmp, 0o1777)
-	program, args, err := b.cfg.Supervisor(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
-	}
-	cpus := 0.0
 	if b.cfg.CPUShare {
-		cpus = float64(d.MemoryMB) / 1769
+		setup.CPUs = float64(d.MemoryMB) / 1769
 	}
-	l.sup, err = confine.Start(ctx, confine.Config{
-		Program: program, Args: args, Plain: b.cfg.Plain || hidden(interp.Path) || hidden(interp.Home),
-		Setup: confine.Setup{
-			TaskRoot: task, RuntimeDir: boot, Opt: opt, Tmp: tmp, MaxFiles: 1024,
-			MemoryLimit: int64(d.MemoryMB) << 20, CPUs: cpus, MaxProcesses: 1024 + 16,
-			CgroupName: groupName(b.cfg.Owner, id),
-		},
-	})
+	if interp.Path != "" {
+		setup.Keep = []string{interp.Home, filepath.Dir(filepath.Dir(interp.Path))}
+	}
+	seen, err := sh.sup.Setup(ctx, setup)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
 	}
-	if err := b.mark.note(id, l.sup.PID()); err != nil {
-		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
+	if seen.Opt == "" {
+		seen.Opt = sh.opt()
 	}
-	p := backend.Paths{TaskRoot: "/var/task", RuntimeDir: "/var/runtime", Opt: "/opt", System: systemPath(interp)}
-	if l.sup.Isolated() {
-		boot = p.RuntimeDir
-	} else {
-		p.TaskRoot, p.Opt = task, opt
-		if boot != "" {
-			p.RuntimeDir = boot
-		}
-		if opt == "" {
-			p.Opt = filepath.Join(l.dir, "opt")
-		}
-	}
-	b.noteOnce(l.sup)
+	b.note(seen.Notes)
 
-	env := maps.Clone(d.Environment)
-	layout := runtimes.Layout{Bootstrap: boot, TaskRoot: p.TaskRoot, Opt: p.Opt, Env: env, MemoryMB: d.MemoryMB, Has: func(path string) bool {
-		for seen, real := range map[string]string{p.TaskRoot: task, p.Opt: opt} {
-			if rest, ok := strings.CutPrefix(path, seen); ok && real != "" {
+	p := backend.Paths{TaskRoot: seen.TaskRoot, RuntimeDir: "/var/runtime", Opt: seen.Opt, System: systemPath(interp)}
+	if seen.RuntimeDir != "" {
+		boot, p.RuntimeDir = seen.RuntimeDir, seen.RuntimeDir
+	}
+	layout := runtimes.Layout{Bootstrap: boot, TaskRoot: p.TaskRoot, Opt: p.Opt, Env: maps.Clone(d.Environment), MemoryMB: d.MemoryMB, Has: func(path string) bool {
+		for at, real := range map[string]string{p.TaskRoot: task, p.Opt: opt} {
+			if rest, ok := strings.CutPrefix(path, at); ok && real != "" {
 				path = real + rest
 				break
 			}
@@ -233,11 +244,8 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 		return err == nil
 	}}
 	cmd := interp.Command(layout)
-	if !l.sup.Isolated() {
-		if cmd.Env == nil {
-			cmd.Env = map[string]string{}
-		}
-		cmd.Env["TMPDIR"] = tmp
+	if !seen.Isolated {
+		cmd.Env["TMPDIR"] = seen.Tmp
 	}
 	environ := backend.Environ(d, out.Stream, p, b.cfg.Access(d), cmd.Env)
 	spec := instance.Spec{
@@ -248,11 +256,13 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 		LogGroup: d.LogGroup, LogStream: out.Stream, LogFormat: d.LogFormat, AppLogLevel: d.AppLogLevel, SysLogLevel: d.SysLogLevel, Tracing: d.Tracing,
 		PauseIdle: b.cfg.PauseIdle,
 	}
+	cfg := agent.Config{Supervisor: sh.sup, Logs: out.Logs, Logger: b.log}
 	if opt != "" {
 		spec.ExtensionsDir = filepath.Join(p.Opt, "extensions")
+		cfg.ExtensionsDir = filepath.Join(opt, "extensions")
 	}
-	l.agent, err = agent.New(agent.Config{Spec: spec, Supervisor: l.sup, Logs: out.Logs, Logger: b.log})
-	if err != nil {
+	cfg.Spec = spec
+	if l.agent, err = agent.New(cfg); err != nil {
 		return nil, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
 	}
 	if err := l.agent.Start(ctx); err != nil {
@@ -261,14 +271,32 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	h := backend.Handle{Backend: Name, Owner: b.cfg.Owner, ID: sh.id}
 	b.mu.Lock()
-	b.instances[id] = l
+	b.instances[sh.id] = l
 	b.mu.Unlock()
-	return &backend.Instance{
-		Handle:  backend.Handle{Backend: Name, Owner: b.cfg.Owner, ID: id},
-		Agent:   l.agent,
-		Warning: interp.Warning,
-	}, nil
+	b.tasks.Go(func() { b.watch(h, l) })
+	return &backend.Instance{Handle: h, Agent: l.agent, Warning: interp.Warning}, nil
+}
+
+// watch refills the spares once l's INIT is over, and ends l when another
+// process asks its supervisor to.
+func (b *Backend) watch(h backend.Handle, l *local) {
+	ready := l.agent.Ready()
+	for {
+		select {
+		case <-ready:
+			ready = nil
+			b.refill()
+		case <-l.shell.sup.Asked():
+			if err := b.Terminate(b.life, h); err != nil {
+				b.log.Warn("instance could not be ended for another server", "instance", h, "err", err)
+			}
+			return
+		case <-l.shell.sup.Lost():
+			return
+		}
+	}
 }
 
 // code makes d's code and layers ready, to be released with l.
@@ -307,16 +335,6 @@ func codeError(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", backend.ErrBadCode, err)
 }
 
-// hidden says whether Lambda's paths would hide what lies at path.
-func hidden(path string) bool {
-	for _, dir := range []string{"/opt/", "/tmp/", "/var/task/", "/var/runtime/"} {
-		if strings.HasPrefix(path, dir) {
-			return true
-		}
-	}
-	return false
-}
-
 func systemPath(i *runtimes.Interpreter) string {
 	system := "/usr/local/bin:/usr/bin/:/bin"
 	if i.Path != "" {
@@ -327,28 +345,17 @@ func systemPath(i *runtimes.Interpreter) string {
 	return system
 }
 
-// noteOnce tells the log what this machine does not allow.
-func (b *Backend) noteOnce(s *confine.Supervisor) {
+// note tells the log what this machine does not allow, once.
+func (b *Backend) note(notes []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !s.Isolated() && !b.noted["isolated"] {
-		b.noted["isolated"] = true
-		b.log.Info("no private namespaces here: functions see their code at the machine's paths, not at /var/task")
-	}
-	if !s.Limited() && !b.noted["limited"] {
-		b.noted["limited"] = true
-		b.log.Info("no control groups here: memory limits of functions are not enforced")
+	for _, n := range notes {
+		if !b.noted[n] {
+			b.noted[n] = true
+			b.log.Info("functions run with less than on Lambda", "backend", Name, "why", n)
+		}
 	}
 }
-
-func newID() string {
-	var b [8]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
-
-// groupName names an instance's control group.
-func groupName(owner, id string) string { return "hearth-" + owner + "-" + id }
 
 // Terminate implements backend.Backend.
 func (b *Backend) Terminate(ctx context.Context, h backend.Handle) error {
@@ -357,7 +364,6 @@ func (b *Backend) Terminate(ctx context.Context, h backend.Handle) error {
 		if err := endForeign(ctx, filepath.Join(b.cfg.Dir, owner, id)); err != nil {
 			return fmt.Errorf("terminate %s: %w", h, err)
 		}
-		removeGroups(groupName(owner, id))
 		return nil
 	}
 	b.mu.Lock()
@@ -393,12 +399,9 @@ func (b *Backend) Terminate(ctx context.Context, h backend.Handle) error {
 
 // end releases all that l holds. It may be called more than once.
 func (b *Backend) end(l *local) error {
-	if l.sup != nil {
-		l.sup.Close()
-	}
-	if l.dir != "" {
-		if err := removeAll(l.dir); err != nil {
-			return fmt.Errorf("remove the instance's folder: %w", err)
+	if l.shell != nil {
+		if err := l.shell.end(); err != nil {
+			return err
 		}
 	}
 	for _, release := range l.release {
@@ -425,22 +428,47 @@ func removeAll(dir string) error {
 // Close implements backend.Backend.
 func (b *Backend) Close() error {
 	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil
+	}
 	b.closed = true
 	b.mu.Unlock()
-	b.launches.Wait()
-	b.mu.Lock()
-	ids := make([]string, 0, len(b.instances))
-	for id := range b.instances {
-		ids = append(ids, id)
+	b.cancel() // of launches, too
+	var errs []error
+	// What a launch that was under way still brings is ended in the next round.
+	for over := false; !over; {
+		done := make(chan struct{})
+		go func() {
+			b.tasks.Wait()
+			close(done)
+		}()
+		b.mu.Lock()
+		doomed, spares := slices.Collect(maps.Keys(b.instances)), b.spares
+		b.spares = nil
+		b.mu.Unlock()
+		var wg sync.WaitGroup
+		ends := make([]error, len(doomed)+len(spares))
+		for i, id := range doomed {
+			wg.Go(func() {
+				ends[i] = b.Terminate(context.Background(), backend.Handle{Backend: Name, Owner: b.cfg.Owner, ID: id})
+			})
+		}
+		for i, sh := range spares {
+			wg.Go(func() { ends[len(doomed)+i] = sh.end() })
+		}
+		wg.Wait()
+		if err := errors.Join(ends...); err != nil {
+			errs = append(errs, err)
+			break
+		}
+		select {
+		case <-done:
+			b.mu.Lock()
+			over = len(b.instances) == 0 && len(b.spares) == 0
+			b.mu.Unlock()
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
-	b.mu.Unlock()
-	var wg sync.WaitGroup
-	errs := make([]error, len(ids))
-	for i, id := range ids {
-		wg.Go(func() {
-			errs[i] = b.Terminate(context.Background(), backend.Handle{Backend: Name, Owner: b.cfg.Owner, ID: id})
-		})
-	}
-	wg.Wait()
 	return errors.Join(errors.Join(errs...), b.mark.remove())
 }
