@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 )
 
 // OwnAgent, if not nil, are the arguments that make this very program an agent.
@@ -99,6 +100,13 @@ func BuildAgent(ctx context.Context, goos, goarch string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// An agent of other sources than this program's would not understand it.
+	var built time.Time
+	if self, err := os.Executable(); err == nil {
+		if info, err := os.Stat(self); err == nil {
+			built = info.ModTime()
+		}
+	}
 	h := sha256.New()
 	fmt.Fprintln(h, runtime.Version(), goos, goarch)
 	for _, dir := range []string{"cmd/hearth-agent", "internal/agent", "internal/instance"} {
@@ -107,10 +115,14 @@ func BuildAgent(ctx context.Context, goos, goarch string) (string, error) {
 				return err
 			}
 			info, err := d.Info()
-			if err == nil {
-				fmt.Fprintln(h, p, info.Size(), info.ModTime().UnixNano())
+			if err != nil {
+				return err
 			}
-			return err
+			if info.ModTime().After(built) {
+				return fmt.Errorf("%s has changed since this program was built; build it again", p)
+			}
+			fmt.Fprintln(h, p, info.Size(), info.ModTime().UnixNano())
+			return nil
 		})
 		if err != nil {
 			return "", err
