@@ -3,19 +3,34 @@
 package confine
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/hearth-run/hearth/internal/agent"
 )
 
+// serverVariable makes the test binary a server that starts a supervisor and waits
+// to be killed.
+const serverVariable = "HEARTH_CONFINE_SERVER"
+
 func TestMain(m *testing.M) {
+	if folder := os.Getenv(serverVariable); folder != "" {
+		if err := serveUntilKilled(folder); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	if len(os.Args) > 1 && os.Args[1] == "supervise" {
 		if err := Supervise(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -158,14 +173,245 @@ func TestIsolation(t *testing.T) {
 	})
 }
 
+// A supervisor whose server is killed ends all processes and removes what the
+// environment had, without anybody's help.
+func TestKilledServer(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := filepath.Join(t.TempDir(), "instance")
+	if err := os.MkdirAll(filepath.Join(folder, "tmp", "locked"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), serverVariable+"="+folder)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	var supervisor, orphan int
+	var groups string
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(line, "%d %d %s", &supervisor, &orphan, &groups); err != nil && groups != "" {
+		t.Fatalf("the server printed %q: %v", line, err)
+	}
+	cmd.Process.Kill()
+	fd, err := unix.PidfdOpen(supervisor, 0)
+	if err == nil { // else it is gone already
+		p := os.NewFile(uintptr(fd), "supervisor")
+		defer p.Close()
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		for err == unix.EINTR {
+			n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+		}
+		if n != 1 {
+			t.Fatalf("the supervisor lives on: %v", err)
+		}
+	}
+	if err := syscall.Kill(orphan, 0); err != syscall.ESRCH {
+		t.Errorf("the orphan is there: %v", err)
+	}
+	for _, dir := range append(strings.Split(groups, ","), folder) {
+		if _, err := os.Stat(dir); dir != "" && err == nil {
+			t.Errorf("%s is left", dir)
+		}
+	}
+}
+
+func serveUntilKilled(folder string) error {
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	s, err := Start(context.Background(), Config{Program: exe, Args: []string{"supervise"}, Name: fmt.Sprintf("hearth-test-%d", os.Getpid()), Folder: folder})
+	if err != nil {
+		return err
+	}
+	if _, err := s.Setup(context.Background(), Setup{Tmp: filepath.Join(folder, "tmp")}); err != nil {
+		return err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	// A folder that can't be read, and a process that has left its session.
+	_, err = s.Start(context.Background(), agent.Command{Name: "sh", Path: "/bin/sh", Dir: "/", Stdout: w, Stderr: w, Env: []string{"PATH=/usr/bin:/bin"},
+		Args: []string{"-c", "mkdir -p /tmp/locked/in; chmod 0 /tmp/locked; setsid sh -c 'echo started; exec sleep 1000'"}})
+	if err != nil {
+		return err
+	}
+	if _, err := bufio.NewReader(r).ReadString('\n'); err != nil {
+		return err
+	}
+	all := descendants(s.PID())
+	fmt.Println(s.PID(), all[len(all)-1], strings.Join(s.Groups(), ","))
+	select {}
+}
+
+// What is kept stays where it is, although it lies where the environment has
+// its own folders; other files of the machine don't.
+func TestKeep(t *testing.T) {
+	kept, other := t.TempDir(), t.TempDir() // in /tmp, usually
+	if !strings.HasPrefix(kept, "/tmp/") {
+		t.Skip("the folder for temporary files is not /tmp")
+	}
+	for _, dir := range []string{kept, other} {
+		if err := os.WriteFile(filepath.Join(dir, "file"), []byte("here\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, size := range []int64{0, 8 << 20} {
+		modes(t, Setup{Keep: []string{kept, filepath.Join(kept, "file"), "/nonexistent", "/usr"}, TmpSize: size}, func(t *testing.T, s *env) {
+			if !s.layout.Isolated {
+				return
+			}
+			out, _ := run(t, s, "cat "+kept+"/file; test -e "+other+" || echo hidden; echo x >"+kept+"/new || echo read-only; head -c 10000000 /dev/zero >/tmp/big && echo fits")
+			want := "here\nhidden\n"
+			if !strings.HasPrefix(out, want) || !strings.Contains(out, "read-only\n") {
+				t.Errorf("got %q, want it to begin with %q and to tell of a read-only file", out, want)
+			}
+			if full := !strings.Contains(out, "fits"); full != (size > 0) {
+				t.Errorf("10 MB in a /tmp of %d bytes: %q", size, out)
+			}
+		})
+	}
+}
+
+// What processes print to is blocking, as they expect, and arrives whole.
+func TestOutput(t *testing.T) {
+	modes(t, Setup{}, func(t *testing.T, s *env) {
+		out, exit := run(t, s, "head -c 1000000 /dev/zero; sleep 0.05; head -c 1000000 /dev/zero")
+		if len(out) != 2_000_000 || exit.Code != 0 {
+			t.Errorf("%d bytes of 2000000 arrived, %+v", len(out), exit)
+		}
+	})
+}
+
+// Somebody else's SIGTERM is told to the server, which ends the environment in order.
+func TestAsked(t *testing.T) {
+	modes(t, Setup{}, func(t *testing.T, s *env) {
+		if err := syscall.Kill(s.PID(), syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-s.Asked():
+		case <-time.After(5 * time.Second):
+			t.Error("the server is not told")
+		}
+		if out, _ := run(t, s, "echo still here"); out != "still here\n" {
+			t.Errorf("got %q", out)
+		}
+	})
+}
+
+// Processes that start others without end are ended, too.
+func TestForks(t *testing.T) {
+	modes(t, Setup{MaxProcesses: 200}, func(t *testing.T, s *env) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		_, err = s.Start(t.Context(), agent.Command{Path: "/bin/sh", Dir: "/", Stdout: w, Stderr: w, Env: []string{"PATH=/usr/bin:/bin"},
+			Args: []string{"-c", "f() { sleep 0.01; f & f & wait; }; f & f & echo forking; wait"}})
+		w.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(r)
+		if line, err := in.ReadString('\n'); err != nil {
+			t.Fatalf("read %q, %v", line, err)
+		}
+		time.Sleep(30 * time.Millisecond) // let it grow
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+		defer cancel()
+		if err := s.KillAll(ctx); err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, in) // ends when nobody holds the other end
+		if left := descendants(s.PID()); len(left) > 0 {
+			t.Errorf("processes %v are left", left)
+		}
+	})
+}
+
+// Stopped processes stand still, and go on where they were.
+func TestPause(t *testing.T) {
+	modes(t, Setup{}, func(t *testing.T, s *env) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		p, err := s.Start(t.Context(), agent.Command{Path: "/bin/sh", Dir: "/", Stdout: w, Stderr: w, Env: []string{"PATH=/usr/bin:/bin"},
+			Args: []string{"-c", "while echo tick; do sleep 0.002; done"}})
+		w.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := bufio.NewReader(r)
+		read := func() error {
+			r.SetReadDeadline(time.Now().Add(5 * time.Second))
+			_, err := in.ReadString('\n')
+			return err
+		}
+		if err := read(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		stopped := func() bool {
+			for _, pid := range descendants(s.PID()) {
+				b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+				// A shell whose child was stopped before its exec waits for that (D).
+				if _, state, ok := strings.Cut(string(b), ") "); ok && !strings.ContainsAny(state[:1], "TZD") {
+					return false
+				}
+			}
+			return true
+		}
+		for began := time.Now(); !stopped(); time.Sleep(time.Millisecond) {
+			if time.Since(began) > 5*time.Second {
+				t.Fatal("processes run although paused")
+			}
+		}
+		if err := s.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		for range in.Buffered()/5 + 10 {
+			if err := read(); err != nil {
+				t.Fatalf("after Resume: %v", err)
+			}
+		}
+		if err := p.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		<-p.Done()
+		if got := p.Exit(); got.Signal != "killed" || got.OOM {
+			t.Errorf("exit %+v, want killed, and not for memory", got)
+		}
+	})
+}
+
 func TestMemory(t *testing.T) {
 	modes(t, Setup{MemoryLimit: 64 << 20}, func(t *testing.T, s *env) {
 		if !s.layout.MemoryLimited {
 			t.Skip("this machine has no control groups for us")
 		}
-		_, exit := run(t, s, "head -c 200000000 /dev/zero | tail >/dev/null")
-		if s.OOMKills() == 0 {
-			t.Errorf("nothing was killed for memory: %+v", exit)
+		_, exit := run(t, s, "exec dd if=/dev/zero of=/dev/null bs=200M count=1")
+		if s.OOMKills() == 0 || !exit.OOM {
+			t.Errorf("%d processes were killed for memory, exit %+v", s.OOMKills(), exit)
 		}
 		if m := s.Memory(); m < 32<<20 || m > 80<<20 {
 			t.Errorf("Memory() = %d MB", m>>20)

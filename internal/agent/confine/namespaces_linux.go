@@ -2,8 +2,10 @@ package confine
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -164,8 +166,9 @@ func arrange(c *Setup, l *Layout) error {
 			return err
 		}
 	}
-	for path, fd := range fds {
-		if path[0] != '/' || tops[path] != "" {
+	for _, path := range slices.Sorted(maps.Keys(fds)) { // folders before what is in them
+		fd := fds[path]
+		if _, top := tops[path]; top || path[0] != '/' {
 			continue
 		}
 		if _, hidden := os.Lstat(path); hidden != nil { // else it is below another that is kept
@@ -180,6 +183,9 @@ func arrange(c *Setup, l *Layout) error {
 	l.TaskRoot, l.RuntimeDir, l.Opt, l.Tmp, l.Isolated = "/var/task", "/var/runtime", "/opt", "/tmp", true
 	return dropAmbient()
 }
+
+// detachTmp takes away /tmp and what is mounted in it, so that its folder can be removed.
+func detachTmp() { unix.Unmount("/tmp", unix.MNT_DETACH) }
 
 // place makes the tree of fd visible at path, which is not there yet.
 func place(fd int, path string) error {

@@ -94,6 +94,9 @@ func (s *supervised) end() error {
 	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
 	defer cancel()
 	err := s.l.KillAll(ctx)
+	if s.isolated {
+		detachTmp()
+	}
 	s.left.remove()
 	return err
 }
