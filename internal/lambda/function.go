@@ -161,17 +161,26 @@ func resolve(tx *store.Tx, f arn.Function) (*store.Function, *store.Version, err
 	return fn, &p.Config, nil
 }
 
+// read resolves f. $LATEST is part of its function's record, so that one statement reads it.
+func (s *Service) read(ctx context.Context, f arn.Function) (fn *store.Function, v *store.Version, err error) {
+	read := s.cfg.Store.View
+	if f.Qualifier == "" || f.Qualifier == store.Latest {
+		read = s.cfg.Store.Read
+	}
+	err = read(ctx, func(tx *store.Tx) (err error) {
+		fn, v, err = resolve(tx, f)
+		return err
+	})
+	return fn, v, s.failure(err)
+}
+
 func (s *Service) GetFunction(ctx context.Context, in *api.GetFunctionRequest) (*api.GetFunctionResponse, error) {
 	f, _, err := s.function(ctx, in.FunctionName, in.Qualifier, "GetFunction")
 	if err != nil {
 		return nil, err
 	}
-	var fn *store.Function
-	var v *store.Version
-	if err := s.view(ctx, func(tx *store.Tx) (err error) {
-		fn, v, err = resolve(tx, f)
-		return err
-	}); err != nil {
+	fn, v, err := s.read(ctx, f)
+	if err != nil {
 		return nil, err
 	}
 	out := &api.GetFunctionResponse{Configuration: configuration(f, v)}
@@ -198,11 +207,8 @@ func (s *Service) GetFunctionConfiguration(ctx context.Context, in *api.GetFunct
 	if err != nil {
 		return nil, err
 	}
-	var v *store.Version
-	if err := s.view(ctx, func(tx *store.Tx) (err error) {
-		_, v, err = resolve(tx, f)
-		return err
-	}); err != nil {
+	_, v, err := s.read(ctx, f)
+	if err != nil {
 		return nil, err
 	}
 	return configuration(f, v), nil

@@ -100,7 +100,13 @@ func rebind(query string) string {
 	return b.String()
 }
 
-type pgRunner struct{ tx *sql.Tx }
+// pgRunner runs statements in a transaction, or each on its own.
+type pgRunner struct {
+	tx interface {
+		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	}
+}
 
 func (r pgRunner) exec(ctx context.Context, query string, args []any) (sql.Result, error) {
 	return r.tx.ExecContext(ctx, rebind(query), args...)
@@ -110,7 +116,10 @@ func (r pgRunner) query(ctx context.Context, query string, args []any) (*sql.Row
 	return r.tx.QueryContext(ctx, rebind(query), args...)
 }
 
-func (p *postgres) view(ctx context.Context, fn func(*Tx) error) error {
+func (p *postgres) view(ctx context.Context, fn func(*Tx) error, whole bool) error {
+	if !whole {
+		return call(fn, &Tx{ctx: ctx, dialect: PostgreSQL, run: pgRunner{p.db}})
+	}
 	t, err := p.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return fmt.Errorf("store: begin: %w", err)

@@ -169,7 +169,7 @@ func (c *session) do(query string) error {
 	return err
 }
 
-func (s *sqlite) view(ctx context.Context, fn func(*Tx) error) error {
+func (s *sqlite) view(ctx context.Context, fn func(*Tx) error, whole bool) error {
 	select {
 	case s.readers <- struct{}{}:
 	case <-ctx.Done():
@@ -189,13 +189,17 @@ func (s *sqlite) view(ctx context.Context, fn func(*Tx) error) error {
 			return err
 		}
 	}
-	err := c.do("BEGIN")
-	if err == nil {
-		err = call(fn, &Tx{ctx: ctx, dialect: SQLite, run: c})
-		if end := c.do("ROLLBACK"); end != nil {
-			c.conn.Close()
-			return errors.Join(err, fmt.Errorf("store: end of reading: %w", end))
-		}
+	tx := &Tx{ctx: ctx, dialect: SQLite, run: c}
+	var err, end error
+	if !whole {
+		err = call(fn, tx)
+	} else if end = c.do("BEGIN"); end == nil {
+		err = call(fn, tx)
+		end = c.do("ROLLBACK")
+	}
+	if end != nil {
+		c.conn.Close() // in what state it is, is unknown
+		return errors.Join(err, fmt.Errorf("store: read: %w", end))
 	}
 	s.idleMu.Lock()
 	s.idle = append(s.idle, c)

@@ -36,7 +36,7 @@ const (
 
 // engine is what differs between the databases.
 type engine interface {
-	view(ctx context.Context, fn func(*Tx) error) error
+	view(ctx context.Context, fn func(*Tx) error, whole bool) error
 	update(ctx context.Context, fn func(*Tx) error, durable bool) error
 	// live says whether changes that others have made are being heard of
 	// within a second.
@@ -79,7 +79,13 @@ func (s *Store) Close() error { return s.engine.close() }
 
 // View runs fn in a transaction that only reads, and sees one moment of the database.
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
-	return s.engine.view(ctx, fn)
+	return s.engine.view(ctx, fn, true)
+}
+
+// Read is View for what reads a single record: it begins no transaction, which
+// is quicker. What fn reads with several statements may be of several moments.
+func (s *Store) Read(ctx context.Context, fn func(*Tx) error) error {
+	return s.engine.view(ctx, fn, false)
 }
 
 // Update runs fn in a transaction, and commits it if fn returns nil; when

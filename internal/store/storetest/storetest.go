@@ -145,6 +145,12 @@ func testRecords(t *testing.T, cfg store.Config) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Get after Insert: %v, difference (-want +got):\n%s", err, diff)
 	}
+	if err := s.Read(t.Context(), func(tx *store.Tx) (err error) {
+		got, err = tx.Functions().Get(want.Key)
+		return err
+	}); err != nil || !cmp.Equal(want, got) {
+		t.Errorf("Read after Insert: %v, %+v", err, got)
+	}
 	insert := func(tx *store.Tx) error { return tx.Functions().Insert(Function("f")) }
 	if err := s.Update(t.Context(), insert); !errors.Is(err, store.ErrExists) {
 		t.Errorf("Insert again = %v, want %v", err, store.ErrExists)
@@ -541,6 +547,9 @@ func testClose(t *testing.T, cfg store.Config) {
 	}
 	if s.View(t.Context(), nothing) == nil {
 		t.Error("View after Close succeeded")
+	}
+	if s.Read(t.Context(), func(tx *store.Tx) error { _, err := tx.Usage(store.Scope{}); return err }) == nil {
+		t.Error("Read after Close succeeded")
 	}
 }
 
