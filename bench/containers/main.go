@@ -98,7 +98,9 @@ func run(ctx context.Context) error {
 	}
 	b.backend, err = docker.New(docker.Config{
 		Engine: b.engine, Dir: filepath.Join(dir, "docker"), Owner: "bench", Code: b.code, Pull: docker.PullNever,
-		Agent: func(ctx context.Context, goarch string) (string, error) { return process.AgentFor(ctx, "linux", goarch) },
+		Agent: func(ctx context.Context, goarch string) (string, error) {
+			return process.AgentFor(ctx, "linux", goarch)
+		},
 	})
 	if err != nil {
 		return err
