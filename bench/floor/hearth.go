@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -64,6 +65,14 @@ func StartHearth(ctx context.Context, path string) (*Hearth, error) {
 		return nil, errors.Join(errors.New("hearth serve did not say where it listens"), h.Close())
 	}
 	go io.Copy(io.Discard, out)
+	// A benchmark that is interrupted leaves no server behind.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		h.Close()
+		os.Exit(1)
+	}()
 	return h, nil
 }
 
