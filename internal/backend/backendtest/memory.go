@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -57,6 +58,7 @@ type Answer struct {
 
 	ErrorType string              // the function failed; Payload is the error's JSON
 	Crash     bool                // the runtime exits: Runtime.ExitError, and INIT runs again before the next event
+	Status    int                 // that it exits with
 	End       *instance.EndReason // the instance ends, with the event: instance.ErrEnded
 	Err       error               // Invoke returns it, for instance instance.ErrNotHandedOver
 }
@@ -91,11 +93,17 @@ func NewMemory(s Script) *Memory {
 
 func (e *engine) join() *Memory {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.nextOwner++
-	m := &Memory{engine: e, owner: "server-" + strconv.Itoa(e.nextOwner)}
-	e.owners[m.owner] = true
-	return m
+	owner := "server-" + strconv.Itoa(e.nextOwner)
+	e.mu.Unlock()
+	return e.joinAs(owner)
+}
+
+func (e *engine) joinAs(owner string) *Memory {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.owners[owner] = true
+	return &Memory{engine: e, owner: owner}
 }
 
 // Peer returns another server's backend on the same engine.
@@ -142,7 +150,7 @@ func (m *Memory) Terminates() map[backend.Handle]int {
 	defer m.engine.mu.Unlock()
 	counts := map[backend.Handle]int{}
 	for id, n := range m.engine.terminates {
-		owner, _, _ := cutLast(id)
+		owner := id[:strings.LastIndexByte(id, '/')]
 		counts[backend.Handle{Backend: m.Name(), Owner: owner, ID: id}] = n
 	}
 	return counts
@@ -380,6 +388,7 @@ func (in *memoryInstance) serve(ev *instance.Event, sink instance.Sink) (*instan
 				return nil, fmt.Errorf("%s: %w", in.handle, instance.ErrEnded)
 			}
 			status = "timeout"
+			in.print(instance.LogPlatform, ev.RequestID, fmt.Sprintf("%s Task timed out after %.2f seconds", ev.RequestID, ev.Timeout.Seconds()))
 			a = Answer{ErrorType: "Sandbox.Timedout", Payload: fmt.Appendf(nil,
 				`{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: %s Error: Task timed out after %.2f seconds"}`, ev.RequestID, ev.Timeout.Seconds())}
 			in.mu.Lock()
@@ -398,7 +407,11 @@ func (in *memoryInstance) serve(ev *instance.Event, sink instance.Sink) (*instan
 		return nil, fmt.Errorf("%s: %w", in.handle, instance.ErrEnded)
 	case a.Crash:
 		a.ErrorType = "Runtime.ExitError"
-		a.Payload = []byte(`{"errorType":"Runtime.ExitError","errorMessage":"RequestId: ` + ev.RequestID + ` Error: Runtime exited without providing a reason"}`)
+		reason := "Runtime exited without providing a reason"
+		if a.Status != 0 {
+			reason = "Runtime exited with error: exit status " + strconv.Itoa(a.Status)
+		}
+		a.Payload = []byte(`{"errorType":"Runtime.ExitError","errorMessage":"RequestId: ` + ev.RequestID + ` Error: ` + reason + `"}`)
 		in.mu.Lock()
 		in.initPending = true
 		in.mu.Unlock()
@@ -512,13 +525,4 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func cutLast(id string) (before, after string, found bool) {
-	for i := len(id) - 1; i >= 0; i-- {
-		if id[i] == '/' {
-			return id[:i], id[i+1:], true
-		}
-	}
-	return id, "", false
 }

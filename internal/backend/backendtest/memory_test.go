@@ -2,14 +2,82 @@ package backendtest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hearth-run/hearth/internal/backend"
+	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/instance"
 )
+
+// Memory keeps the contract, too.
+func TestMemoryContract(t *testing.T) {
+	m := NewMemory(Script{
+		LaunchTime: 2 * time.Millisecond, InitTime: time.Millisecond,
+		CanRun: func(d backend.Deployment) error {
+			if d.Runtime != "provided.al2023" {
+				return fmt.Errorf("%w: %s", backend.ErrUnsupportedRuntime, d.Runtime)
+			}
+			return nil
+		},
+		Launch: func(_ context.Context, _ int, d backend.Deployment) error {
+			if d.CodeHash == strings.Repeat("0", 64) {
+				return fmt.Errorf("%w: %s", backend.ErrNoCode, d.CodeHash)
+			}
+			return nil
+		},
+		Handle: func(c Call) Answer {
+			var ask struct {
+				Do, Text string
+				N        int
+			}
+			json.Unmarshal(c.Event.Payload, &ask)
+			switch ask.Do {
+			case "sleep":
+				wait(c.Context, time.Duration(ask.N)*time.Millisecond)
+			case "exit":
+				return Answer{Crash: true, Status: ask.N}
+			}
+			b, _ := json.Marshal(ask.Text)
+			return Answer{Payload: b, Print: []string{ask.Text}}
+		},
+	})
+	Run(t, Harness{
+		Scripted: true,
+		New:      func(_, owner string, _ *code.Store) (backend.Backend, error) { return m.engine.joinAs(owner), nil },
+		Left: func(_, owner string) (left []string) {
+			for _, h := range m.Live() {
+				if h.Owner == owner {
+					left = append(left, h.String())
+				}
+			}
+			return left
+		},
+	})
+}
+
+// What a dead server left is reaped; a live one's is not.
+func TestMemoryReap(t *testing.T) {
+	m := NewMemory(Script{})
+	dead, live := m.Peer(), m.Peer()
+	for _, b := range []*Memory{dead, live} {
+		if _, err := b.Launch(t.Context(), backend.Deployment{}, backend.Output{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dead.Die()
+	if err := m.ReapStale(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := m.Live(); len(left) != 1 || left[0].Owner != live.owner {
+		t.Errorf("after ReapStale there are %v, want the one of %s", left, live.owner)
+	}
+}
 
 func TestMemoryTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -294,6 +294,9 @@ func (b *Backend) watch(h backend.Handle, l *local) {
 			}
 			return
 		case <-l.shell.sup.Lost():
+			if ready != nil {
+				b.refill()
+			}
 			return
 		}
 	}
