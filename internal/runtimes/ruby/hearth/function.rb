@@ -3,7 +3,7 @@
 # The function's side: its context, its handler, its errors, the loop over events.
 
 # These are there without a require, as in AWS's runtime.
-autoload :Logger, File.expand_path('logging.rb', __dir__)
+autoload :Logger, 'logger'
 autoload :Net, 'net/http'
 autoload :StringIO, 'stringio'
 autoload :URI, 'uri'
@@ -145,6 +145,7 @@ module Hearth
       connection = connect
       root = ENV['LAMBDA_TASK_ROOT'] || Dir.pwd
       $LOAD_PATH.unshift(root) unless $LOAD_PATH.include?(root)
+      $LOAD_PATH.unshift(File.join(__dir__, 'front'))
       begin
         handler = Handler.new(ENV['_HANDLER'].to_s)
       rescue Exception => e # Whatever it is, the function can't run.

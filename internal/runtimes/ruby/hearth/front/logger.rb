@@ -1,7 +1,9 @@
 # frozen_string_literal: true
 
-# Gives the standard Logger Lambda's records, when it writes to where a function's output goes.
+# Stands before the standard logger: gives it Lambda's records, when it writes to where a
+# function's output goes.
 
+$LOAD_PATH.delete(__dir__)
 require 'logger'
 
 module Hearth
