@@ -71,7 +71,7 @@ end
 	rb("no method", "def handler(event:, context:)\n  nil.missing\nend\n", `error Function<NoMethodError> {"errorType":"Function<NoMethodError>"}`).on(`{}`, `{}`).prints("Critical exception from handler").exits("exit status 255"),
 	rb("exit", "def handler(event:, context:)\n  exit 3\nend\n", `error Function<SystemExit> {"errorMessage":"exit","errorType":"Function<SystemExit>"}`).exits("exit status 255"),
 	rb("stack overflow", "def handler(event:, context:)\n  handler(event: event, context: context)\nend\n", `error Function<SystemStackError> {"errorMessage":"stack level too deep","errorType":"Function<SystemStackError>"}`).exits("exit status 255"),
-	rb("wrong parameters", "def handler(event:)\nend\n", `error Function<UserException> {"errorType":"Function<ArgumentError>"}`),
+	rb("wrong parameters", "def handler(event:)\nend\n", `error Function<ArgumentError> {"errorType":"Function<ArgumentError>"}`),
 	rb("missing handler", "", `error Function<NoMethodError> {"errorType":"Function<NoMethodError>"}`).exits("exit status 255"),
 	rb("missing class", "", `error Function<NameError> {"errorType":"Function<NameError>"}`).handler("app.Nope.x").exits("exit status 255"),
 	rb("missing file", "", `init error Init<LoadError> {"errorMessage":"cannot load such file -- nope","errorType":"Init<LoadError>"}`).handler("nope.x").prints("Init error when loading handler nope.x").exits("exit status 252"),
