@@ -38,10 +38,7 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 		}
 		in, err = b.launch(ctx, &d, out)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("launch on %s: %w", b.Name(), err)
-	}
-	return in, nil
+	return in, err
 }
 
 func (b *Backend) launch(ctx context.Context, d *backend.Deployment, out backend.Output) (_ *backend.Instance, err error) {

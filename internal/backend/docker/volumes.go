@@ -193,7 +193,8 @@ func (b *Backend) fillVolume(ctx context.Context, img *image, name, path string)
 	return nil
 }
 
-// pack writes the folder or file at path as a tar archive.
+// pack writes the folder at path as a tar archive; a file, which is an agent
+// of whatever name, as one that has the agent's.
 func pack(w io.Writer, path string) error {
 	t := tar.NewWriter(w)
 	info, err := os.Stat(path)
@@ -230,6 +231,9 @@ func pack(w io.Writer, path string) error {
 			return nil
 		}
 		h.Name = filepath.ToSlash(rel)
+		if p == path {
+			h.Name = "hearth-agent"
+		}
 		h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "", ""
 		if err := t.WriteHeader(h); err != nil || !info.Mode().IsRegular() {
 			return err
