@@ -12,7 +12,7 @@ import (
 
 // newVersion makes what the pool needs of a version's record.
 func newVersion(name arn.Function, functionID string, r *store.Version) *version {
-	v := &version{version: r.Number, state: r.State, tenancy: r.Tenancy != "", deployment: Deployment(name, functionID, r)}
+	v := &version{version: r.Number, state: r.State, tenancy: r.Tenancy != "", durable: r.Durable != nil, deployment: Deployment(name, functionID, r)}
 	v.id = v.deployment.ID()
 	return v
 }

@@ -2,6 +2,7 @@ package invoke
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strconv"
@@ -21,6 +22,7 @@ type function struct {
 	arn      string // unqualified
 	reserved int    // concurrency of its own, or -1
 	metrics  *metrics.Function
+	policies map[string][]json.RawMessage // statements of resource policies, by qualifier
 
 	mu       sync.Mutex // guards what follows, which is read when it is first asked for
 	versions map[string]*version
@@ -34,6 +36,7 @@ type version struct {
 	id         string // of the deployment
 	state      string
 	tenancy    bool
+	durable    bool
 }
 
 type alias struct {
@@ -68,7 +71,7 @@ func newDirectory(s *store.Store, m *metrics.Metrics, deleted func(arn string, k
 // changed forgets what a write may have changed.
 func (d *directory) changed(c store.Change) {
 	switch c.Table {
-	case "functions", "versions", "aliases", "":
+	case "functions", "versions", "aliases", "policies", "":
 	default:
 		return
 	}
@@ -135,8 +138,12 @@ func (d *directory) load(ctx context.Context, key store.Key, name arn.Function) 
 	d.mu.RUnlock()
 	var rec *store.Function
 	var usage store.Usage
+	var policies []store.Policy
 	err := d.store.View(ctx, func(tx *store.Tx) (err error) {
 		if rec, err = tx.Functions().Get(key); err != nil {
+			return err
+		}
+		if policies, err = tx.Policies().List(store.Range[store.QualifiedKey]{Within: store.Of(key)}); err != nil {
 			return err
 		}
 		usage, err = tx.Usage(key.Scope())
@@ -153,6 +160,14 @@ func (d *directory) load(ctx context.Context, key store.Key, name arn.Function) 
 		metrics:  d.metrics.Function(metrics.Key{Account: key.AccountID, Region: key.Region, Name: key.Name}),
 		versions: map[string]*version{store.Latest: newVersion(name, rec.ID, &rec.Latest)},
 		aliases:  map[string]*alias{},
+	}
+	for _, p := range policies {
+		if fn.policies == nil {
+			fn.policies = map[string][]json.RawMessage{}
+		}
+		for _, st := range p.Statements {
+			fn.policies[p.Qualifier] = append(fn.policies[p.Qualifier], st.JSON)
+		}
 	}
 	if rec.Reserved != nil {
 		fn.reserved = int(*rec.Reserved)

@@ -14,6 +14,7 @@ import (
 	"github.com/hearth-run/hearth/internal/backend"
 	"github.com/hearth-run/hearth/internal/instance"
 	"github.com/hearth-run/hearth/internal/metrics"
+	"github.com/hearth-run/hearth/internal/policy"
 	"github.com/hearth-run/hearth/internal/pool"
 	"github.com/hearth-run/hearth/internal/queue"
 	"github.com/hearth-run/hearth/internal/store"
@@ -81,6 +82,9 @@ func (s *Service) Invoke(ctx context.Context, r Request) (*Response, error) {
 	}
 	fn, v, err := s.cache.resolve(ctx, name)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkPolicy(req, name, fn); err != nil {
 		return nil, err
 	}
 	if err := checkState(v); err != nil {
@@ -194,8 +198,27 @@ func (s *Service) limits(fn *function) []pool.Limit {
 	return []pool.Limit{{Key: fn.key.AccountID + "/" + fn.key.Region, Max: s.cfg.AccountConcurrency - s.cache.reservedIn(fn), Reason: pool.AccountConcurrency}}
 }
 
+// checkPolicy asks the function's resource policy whether the caller may
+// invoke it. Within an account silence allows; from another it does not.
+func checkPolicy(req *awsapi.Request, name arn.Function, fn *function) error {
+	same := name.AccountID == req.AccountID
+	if same && fn.policies == nil {
+		return nil
+	}
+	const action = "lambda:InvokeFunction"
+	d := policy.Evaluate(fn.policies[name.Qualifier], policy.Request{Action: action, Resource: name.ARN(), AccountID: req.AccountID})
+	if d == policy.Allowed || same && d == policy.Silent {
+		return nil
+	}
+	return arn.Denied(req, action, name.ARN())
+}
+
 // checkState refuses functions that are not there yet, or never will be.
 func checkState(v *version) error {
+	if v.durable {
+		return &awsapi.Error{Code: "InvalidParameterValueException", Status: 400, Fault: "User",
+			Message: "Hearth keeps a function's DurableConfig and does not run durable executions yet. Update the function without it to invoke it."}
+	}
 	if v.state == "" || v.state == "Active" || v.state == "Inactive" {
 		return nil
 	}

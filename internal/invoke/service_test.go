@@ -175,6 +175,28 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Another account may invoke what a resource policy lets it, and nothing else.
+func TestPolicy(t *testing.T) {
+	w := newWorld(t, backendtest.Script{Handle: tellVersion})
+	w.put(t, nil)
+	call := func(account string) error {
+		ctx := awsapi.WithRequest(t.Context(), &awsapi.Request{ID: "r", Partition: "aws", AccountID: account, Region: key.Region})
+		_, err := w.Invoke(ctx, Request{Function: "arn:aws:lambda:us-east-1:123456789012:function:f"})
+		return err
+	}
+	wantError(t, "another account", call("999999999999"), "AccessDeniedException", 403, "")
+	w.update(t, func(tx *store.Tx) error {
+		return tx.Policies().Put(&store.Policy{QualifiedKey: store.QualifiedKey{Key: key}, Statements: []store.Statement{{ID: "s", JSON: []byte(
+			`{"Sid":"s","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::999999999999:root"},"Action":"lambda:InvokeFunction","Resource":"arn:aws:lambda:us-east-1:123456789012:function:f"}`)}}})
+	})
+	for _, account := range []string{"999999999999", key.AccountID} {
+		if err := call(account); err != nil {
+			t.Errorf("account %s, with a policy: %v", account, err)
+		}
+	}
+	wantError(t, "a third account", call("888888888888"), "AccessDeniedException", 403, "")
+}
+
 // A write is seen by the next event; a deleted function's instances end.
 func TestWrites(t *testing.T) {
 	w := newWorld(t, backendtest.Script{Handle: tellVersion})
