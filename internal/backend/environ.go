@@ -22,7 +22,7 @@ type Paths struct {
 	TaskRoot   string // "/var/task"
 	RuntimeDir string // "/var/runtime"
 	Opt        string // "/opt"
-	System     string // what PATH ends in, e.g. "/usr/local/bin:/usr/bin/:/bin"
+	System     string // what PATH begins with, e.g. "/usr/local/bin:/usr/bin/:/bin"
 }
 
 // Environ returns the environment that a runtime starts with, but for what the
@@ -33,9 +33,11 @@ type Paths struct {
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 func Environ(d Deployment, stream string, p Paths, a Access, more map[string]string) map[string]string {
 	env := map[string]string{
-		"LANG":            "en_US.UTF-8",
-		"TZ":              ":UTC",
-		"PATH":            strings.TrimPrefix(path.Join(p.Opt, "bin"), "bin") + ":" + p.System,
+		"LANG": "en_US.UTF-8",
+		"TZ":   ":UTC",
+		"PATH": p.System + ":" + path.Join(p.Opt, "bin"),
+		// AWS begins with /lib64:/usr/lib64, where a machine's own interpreter
+		// might find other libraries than those it was built with.
 		"LD_LIBRARY_PATH": strings.Join([]string{p.RuntimeDir, path.Join(p.RuntimeDir, "lib"), p.TaskRoot, path.Join(p.TaskRoot, "lib"), path.Join(p.Opt, "lib")}, ":"),
 	}
 	maps.Copy(env, a.Endpoints)

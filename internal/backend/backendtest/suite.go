@@ -551,12 +551,10 @@ func testLayers(t *testing.T, s *suite) {
 	if err := json.Unmarshal([]byte(s.ask(in, `{"Do":"env"}`)), &env); err != nil {
 		t.Fatal(err)
 	}
-	opt := strings.TrimSuffix(strings.Split(env["PATH"], ":")[0], "/bin")
-	if !strings.Contains(env["PATH"], "/opt/bin") {
-		// Where there are no private paths, PATH names the layers' folder.
-		t.Logf("layers are at %s", opt)
-	} else {
-		opt = "/opt"
+	// Where there are no private paths, PATH names the layers' folder.
+	opt := "/opt"
+	if !strings.HasSuffix(env["PATH"], ":/opt/bin") && !strings.Contains(env["PATH"], ":/opt/bin:") {
+		opt = strings.TrimSuffix(env["PATH"][strings.LastIndexByte(env["PATH"], ':')+1:], "/bin")
 	}
 	for name, want := range map[string]string{"both": "second", "one": "first", "two": "second"} {
 		if got := s.ask(in, `{"Do":"read","Path":"`+opt+"/"+name+`"}`); got != fmt.Sprintf("%q", want) {
