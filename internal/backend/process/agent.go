@@ -26,9 +26,9 @@ var agentOnce struct {
 }
 
 // Agent returns the program that is hearth-agent, and the arguments that come
-// before its own: the one beside this program, one built from this program's
-// sources where those and Go are here (once, then it is kept in the user's
-// cache folder), or this program itself.
+// before its own: the one that this program carries, the one beside it, one
+// built from this program's sources where those and Go are here (once, then it
+// is kept in the user's cache folder), or this program itself.
 func Agent(ctx context.Context) (program string, args []string, err error) {
 	agentOnce.Lock()
 	defer agentOnce.Unlock()
@@ -38,6 +38,10 @@ func Agent(ctx context.Context) (program string, args []string, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", nil, fmt.Errorf("find hearth-agent: %w", err)
+	}
+	if carried, err := embeddedAgent(agents, runtime.GOOS, runtime.GOARCH); err == nil {
+		agentOnce.program = carried
+		return carried, nil, nil
 	}
 	if beside := filepath.Join(filepath.Dir(self), "hearth-agent"); isProgram(beside) {
 		agentOnce.program = beside
@@ -57,13 +61,16 @@ func Agent(ctx context.Context) (program string, args []string, err error) {
 	return agentOnce.program, agentOnce.args, nil
 }
 
-// AgentFor returns a static hearth-agent for another platform: the file
-// hearth-agent-GOOS-GOARCH beside this program, or hearth-agent where that is
-// for the platform, or one that is built.
+// AgentFor returns a static hearth-agent for another platform: the one that
+// this program carries, the file hearth-agent-GOOS-GOARCH beside it, or
+// hearth-agent where that is for the platform, or one that is built.
 func AgentFor(ctx context.Context, goos, goarch string) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("find hearth-agent: %w", err)
+	}
+	if carried, err := embeddedAgent(agents, goos, goarch); err == nil {
+		return carried, nil
 	}
 	beside := filepath.Join(filepath.Dir(self), "hearth-agent")
 	if named := beside + "-" + goos + "-" + goarch; isProgram(named) {

@@ -218,7 +218,7 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 		setup.CPUs = float64(d.MemoryMB) / 1769
 	}
 	if interp.Path != "" {
-		setup.Keep = []string{interp.Home, filepath.Dir(filepath.Dir(interp.Path))}
+		setup.Keep = []string{interp.Home, filepath.Dir(filepath.Dir(interp.Path)), boot}
 	}
 	seen, err := sh.sup.Setup(ctx, setup)
 	if err != nil {
@@ -230,11 +230,12 @@ func (b *Backend) Launch(ctx context.Context, d backend.Deployment, out backend.
 	b.note(seen.Notes)
 
 	p := backend.Paths{TaskRoot: seen.TaskRoot, RuntimeDir: "/var/runtime", Opt: seen.Opt, System: systemPath(interp)}
+	installed := boot
 	if seen.RuntimeDir != "" {
 		boot, p.RuntimeDir = seen.RuntimeDir, seen.RuntimeDir
 	}
-	layout := runtimes.Layout{Bootstrap: boot, TaskRoot: p.TaskRoot, Opt: p.Opt, Env: maps.Clone(d.Environment), MemoryMB: d.MemoryMB, Has: func(path string) bool {
-		for at, real := range map[string]string{p.TaskRoot: task, p.Opt: opt} {
+	layout := runtimes.Layout{Bootstrap: boot, Installed: installed, TaskRoot: p.TaskRoot, Opt: p.Opt, Env: maps.Clone(d.Environment), MemoryMB: d.MemoryMB, Has: func(path string) bool {
+		for at, real := range map[string]string{p.TaskRoot: task, p.Opt: opt, p.RuntimeDir: installed} {
 			if rest, ok := strings.CutPrefix(path, at); ok && real != "" {
 				path = real + rest
 				break
