@@ -118,10 +118,14 @@ func javaCommand(i *Interpreter, l Layout) Command {
 	if l.MemoryMB > 0 && !says("-Xmx", "MaxHeapSize", "MaxRAMPercentage", "MaxRAMFraction") {
 		args = append(args, fmt.Sprintf("-XX:MaxHeapSize=%dk", l.MemoryMB*1024*85/100))
 	}
-	if archive := filepath.Join(l.Bootstrap, javaArchive); l.has(archive) && !says("SharedArchiveFile", "-Xshare", "AOTCache") {
+	boot := l.Bootstrap
+	if l.Installed != "" && v.less(version{19}) {
+		boot = l.Installed // These take an archive only together with the paths that it was made with.
+	}
+	if archive := filepath.Join(boot, javaArchive); l.has(archive) && !says("SharedArchiveFile", "-Xshare", "AOTCache") {
 		// One that doesn't fit any more is not worth a line in the function's log.
 		args = append(args, "-XX:SharedArchiveFile="+archive, "-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off")
 	}
-	args = append(args, "-Djava.net.preferIPv4Stack=true", "-jar", filepath.Join(l.Bootstrap, "hearth.jar"))
+	args = append(args, "-Djava.net.preferIPv4Stack=true", "-jar", filepath.Join(boot, "hearth.jar"))
 	return Command{Args: args}
 }

@@ -119,3 +119,14 @@ func TestJavaCommand(t *testing.T) {
 		}
 	}
 }
+
+// Java before 19 takes an archive only together with the paths it was made with.
+func TestJavaArchiveKeepsItsPaths(t *testing.T) {
+	for version, want := range map[string]string{"17.0.1": "/cache/java-1/", "21.0.1": "/var/runtime/"} {
+		i := &Interpreter{Runtime: "java", Language: "java", Path: "/java", Version: version, lang: &java}
+		got := i.Command(Layout{Bootstrap: "/var/runtime", Installed: "/cache/java-1", Has: func(string) bool { return true }}).Args
+		if !slices.Contains(got, "-XX:SharedArchiveFile="+want+"classes.jsa") || got[len(got)-1] != want+"hearth.jar" {
+			t.Errorf("Java %s: %q, want the archive and the classes in %s", version, got, want)
+		}
+	}
+}

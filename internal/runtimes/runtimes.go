@@ -40,6 +40,9 @@ type Interpreter struct {
 // Layout says where a function's parts are, as its processes see them.
 type Layout struct {
 	Bootstrap string // what Install returned, or where that folder is mounted
+	// Installed is what Install returned, if the processes see the folder there,
+	// too. "" means that they don't, or that Bootstrap is that.
+	Installed string
 	TaskRoot  string // the function's code: "/var/task", or a folder
 	Opt       string // its merged layers: "/opt", or a folder
 	// Env is the function's environment. Command reads it and changes nothing:
