@@ -16,16 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroupRef is a control group of an environment.
-type cgroupRef struct {
-	Dir  string // "/sys/fs/cgroup/memory/…/hearth-…"
-	Home string // the group of its server, where a supervisor goes before it removes Dir
-}
-
 // hierarchy is a place where control groups can be made.
 type hierarchy struct {
 	parent string // below which groups are made
-	home   string // the group of this process
+	home   string // the group of this process, where a supervisor goes before it removes its own
 	v2     bool
 	memory bool
 	pids   bool
@@ -179,7 +173,7 @@ func mountOf(mountinfo, controller string) (dir, root string) {
 
 // group is an environment's control groups, as far as the machine allows them.
 type group struct {
-	dirs   []cgroupRef
+	dirs   []string
 	memory string // the one that counts memory, or ""
 	v2     bool
 	pids   string // the one that counts processes, or ""
@@ -213,7 +207,7 @@ func (g *group) add(h hierarchy) {
 		os.Remove(dir)
 		return
 	}
-	g.dirs = append(g.dirs, cgroupRef{Dir: dir, Home: h.home})
+	g.dirs = append(g.dirs, dir)
 	if h.memory {
 		g.memory, g.v2 = dir, h.v2
 	}
@@ -275,8 +269,8 @@ func (g *group) limit(memory int64, processes int) (limited bool) {
 // remove ends what is still in the groups, and removes them.
 func (g *group) remove() {
 	for _, d := range g.dirs {
-		empty(d.Dir, g.v2)
-		removeGroup(os.Remove, d.Dir)
+		empty(d, g.v2)
+		removeGroup(os.Remove, d)
 	}
 }
 
@@ -337,23 +331,29 @@ func write(dir, name string, n int64) bool {
 type leftovers struct {
 	folder *os.Root // that holds the environment's folder
 	name   string   // of that folder
-	roots  map[string]*os.Root
-	refs   []cgroupRef
+	groups []leftGroup
 }
 
-// groupFolders lists the folders that openLeftovers must open.
-func groupFolders() []string {
-	var dirs []string
+// leftGroup is where a control group may be left.
+type leftGroup struct {
+	parent, home *os.Root
+	name         string
+}
+
+// groupPlaces says, for openLeftovers, where the control groups of a name may be.
+func groupPlaces(name string) string {
+	var places []string
 	for _, h := range hierarchies() {
-		dirs = append(dirs, h.parent, h.home)
+		places = append(places, filepath.Join(h.parent, name), h.home)
 	}
-	return dirs
+	return strings.Join(places, "\n")
 }
 
 // openLeftovers opens what has to be removed with folder ("" for none), and
-// the folders of control groups.
-func openLeftovers(folder string, groups []string) (*leftovers, error) {
-	l := &leftovers{roots: map[string]*os.Root{}}
+// the places of control groups. A supervisor knows both from its beginning, as
+// its server may die at any time.
+func openLeftovers(folder, places string) (*leftovers, error) {
+	l := &leftovers{}
 	if folder != "" {
 		var err error
 		if l.folder, err = os.OpenRoot(filepath.Dir(folder)); err != nil {
@@ -361,31 +361,35 @@ func openLeftovers(folder string, groups []string) (*leftovers, error) {
 		}
 		l.name = filepath.Base(folder)
 	}
-	for _, dir := range groups {
-		if dir != "" && l.roots[dir] == nil {
-			if r, err := os.OpenRoot(dir); err == nil {
-				l.roots[dir] = r
-			}
+	for pair := range slices.Chunk(strings.Split(places, "\n"), 2) {
+		if len(pair) < 2 {
+			break
 		}
+		parent, err := os.OpenRoot(filepath.Dir(pair[0]))
+		if err != nil {
+			continue
+		}
+		home, err := os.OpenRoot(pair[1])
+		if err != nil {
+			parent.Close()
+			continue
+		}
+		l.groups = append(l.groups, leftGroup{parent, home, filepath.Base(pair[0])})
 	}
 	return l, nil
 }
 
-// cgroups says which control groups are to be removed.
-func (l *leftovers) cgroups(refs []cgroupRef) { l.refs = refs }
-
 // remove removes everything. The calling process leaves the control groups.
 func (l *leftovers) remove() {
-	for _, ref := range l.refs {
-		parent, home := l.roots[filepath.Dir(ref.Dir)], l.roots[ref.Home]
-		if parent == nil || home == nil {
+	for _, g := range l.groups {
+		if _, err := g.parent.Stat(g.name); err != nil {
 			continue
 		}
-		if f, err := home.OpenFile("cgroup.procs", os.O_WRONLY, 0); err == nil {
+		if f, err := g.home.OpenFile("cgroup.procs", os.O_WRONLY, 0); err == nil {
 			f.WriteString("0")
 			f.Close()
 		}
-		removeGroup(parent.Remove, filepath.Base(ref.Dir))
+		removeGroup(g.parent.Remove, g.name)
 	}
 	if l.folder == nil {
 		return

@@ -74,9 +74,9 @@ func modes(t *testing.T, setup Setup, f func(t *testing.T, s *env)) {
 			if _, err := os.Stat(folder); err == nil {
 				t.Errorf("folder %s is left", folder)
 			}
-			for _, ref := range s.group.dirs {
-				if _, err := os.Stat(ref.Dir); err == nil {
-					t.Errorf("control group %s is left", ref.Dir)
+			for _, dir := range s.Groups() {
+				if _, err := os.Stat(dir); err == nil {
+					t.Errorf("control group %s is left", dir)
 				}
 			}
 		})
@@ -176,6 +176,11 @@ func TestIsolation(t *testing.T) {
 // A supervisor whose server is killed ends all processes and removes what the
 // environment had, without anybody's help.
 func TestKilledServer(t *testing.T) {
+	t.Run("before setup", func(t *testing.T) { testKilledServer(t, "early") })
+	t.Run("after setup", func(t *testing.T) { testKilledServer(t, "late") })
+}
+
+func testKilledServer(t *testing.T, when string) {
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +190,7 @@ func TestKilledServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), serverVariable+"="+folder)
+	cmd.Env = append(os.Environ(), serverVariable+"="+when+":"+folder)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -228,7 +233,8 @@ func TestKilledServer(t *testing.T) {
 	}
 }
 
-func serveUntilKilled(folder string) error {
+func serveUntilKilled(spec string) error {
+	when, folder, _ := strings.Cut(spec, ":")
 	exe, err := os.Executable()
 	if err != nil {
 		return err
@@ -236,6 +242,10 @@ func serveUntilKilled(folder string) error {
 	s, err := Start(context.Background(), Config{Program: exe, Args: []string{"supervise"}, Name: fmt.Sprintf("hearth-test-%d", os.Getpid()), Folder: folder})
 	if err != nil {
 		return err
+	}
+	if when == "early" {
+		fmt.Println(s.PID(), 1<<30, strings.Join(s.Groups(), ","))
+		select {}
 	}
 	if _, err := s.Setup(context.Background(), Setup{Tmp: filepath.Join(folder, "tmp")}); err != nil {
 		return err

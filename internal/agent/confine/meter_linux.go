@@ -21,8 +21,9 @@ type meter struct {
 	oomF   *os.File   // its count of kills
 	cache  string     // the line of memory.stat that counts files
 	resets bool       // the peak can be reset
-	read   time.Time
-	last   int64
+	read   time.Time  // when files, or without a control group last, was read
+	files  int64      // bytes that the control group holds of files
+	last   int64      // what /proc said
 }
 
 // meterInterval is how old a figure of /proc or memory.stat may be.
@@ -73,19 +74,24 @@ func ownMeter() *meter {
 func (m *meter) memory() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if time.Since(m.read) < meterInterval {
-		return m.last
+	old := time.Since(m.read) >= meterInterval
+	if old {
+		m.read = time.Now()
 	}
-	m.read = time.Now()
 	if m.peakF == nil {
-		m.last = residentPeak(m.pid)
+		if old {
+			m.last = residentPeak(m.pid)
+		}
 		return m.last
 	}
-	m.last = number(m.peakF)
-	if cached := field(m.statF, m.cache); cached < m.last {
-		m.last -= cached
+	if old {
+		m.files = field(m.statF, m.cache)
 	}
-	return m.last
+	peak := number(m.peakF)
+	if m.files < peak {
+		peak -= m.files
+	}
+	return peak
 }
 
 // reset begins a new peak where the machine can.

@@ -36,10 +36,8 @@ func limitProcesses(int) {}
 
 func detachTmp() {}
 
-type cgroupRef struct{ Dir, Home string }
-
 type group struct {
-	dirs   []cgroupRef
+	dirs   []string
 	memory string
 	v2     bool
 }
@@ -68,13 +66,11 @@ func (*meter) close()          {}
 
 type leftovers struct{ folder string }
 
-func groupFolders() []string { return nil }
+func groupPlaces(string) string { return "" }
 
-func openLeftovers(folder string, _ []string) (*leftovers, error) {
+func openLeftovers(folder, _ string) (*leftovers, error) {
 	return &leftovers{folder: folder}, nil
 }
-
-func (*leftovers) cgroups([]cgroupRef) {}
 
 func (l *leftovers) remove() {
 	if l.folder == "" || os.RemoveAll(l.folder) == nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -43,7 +42,7 @@ func Supervise() error {
 		return fmt.Errorf("supervise: descriptor %d: %w", controlFD, err)
 	}
 	s := &supervised{w: w, procs: map[int]*localProcess{}}
-	if s.left, err = openLeftovers(os.Getenv(folderVariable), strings.Split(os.Getenv(groupsVariable), "\n")); err != nil {
+	if s.left, err = openLeftovers(os.Getenv(folderVariable), os.Getenv(groupsVariable)); err != nil {
 		return fmt.Errorf("supervise: %w", err)
 	}
 	hello := reply{Op: "hello"}
@@ -107,7 +106,6 @@ func (s *supervised) serve(r *request, fds []int) {
 	var err error
 	switch r.Op {
 	case "setup":
-		s.left.cgroups(r.Cgroups)
 		if r.Memory != "" {
 			s.l.meter = newMeter(os.Getpid(), r.Memory, r.V2)
 		} else {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -111,7 +110,7 @@ func start(ctx context.Context, cfg Config, isolation *syscall.SysProcAttr) (_ *
 	s.cmd.Stderr = &s.stderr
 	s.cmd.Env = []string{"GOMAXPROCS=1", "GOGC=400", folderVariable + "=" + cfg.Folder}
 	if cfg.Name != "" {
-		s.cmd.Env = append(s.cmd.Env, groupsVariable+"="+strings.Join(groupFolders(), "\n"))
+		s.cmd.Env = append(s.cmd.Env, groupsVariable+"="+groupPlaces(cfg.Name))
 	}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if isolation != nil {
@@ -156,7 +155,7 @@ func (s *Supervisor) Setup(ctx context.Context, c Setup) (Layout, error) {
 	if limited {
 		c.TmpSize = 0 // files in memory would count
 	}
-	r, err := s.ask(ctx, request{Op: "setup", Setup: &c, Cgroups: s.group.dirs, Memory: s.group.memory, V2: s.group.v2})
+	r, err := s.ask(ctx, request{Op: "setup", Setup: &c, Memory: s.group.memory, V2: s.group.v2})
 	if err != nil {
 		return Layout{}, fmt.Errorf("set up the environment: %w", err)
 	}
@@ -175,13 +174,7 @@ func (s *Supervisor) Setup(ctx context.Context, c Setup) (Layout, error) {
 func (s *Supervisor) PID() int { return s.cmd.Process.Pid }
 
 // Groups lists the environment's control groups, for RemoveGroups.
-func (s *Supervisor) Groups() []string {
-	var dirs []string
-	for _, ref := range s.group.dirs {
-		dirs = append(dirs, ref.Dir)
-	}
-	return dirs
-}
+func (s *Supervisor) Groups() []string { return s.group.dirs }
 
 // Asked is closed when another process asked the supervisor to end the
 // environment (by SIGTERM). It does so by itself after a few seconds.

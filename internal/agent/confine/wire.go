@@ -25,8 +25,7 @@ type request struct {
 	Op      string         // "setup", "start", "signal", "killAll", "pause", "resume"
 	ID      int            // of the request; of the process too, if it starts one
 	Setup   *Setup         `json:",omitempty"`
-	Cgroups []cgroupRef    `json:",omitempty"` // of the environment
-	Memory  string         `json:",omitempty"` // the one of them that counts memory
+	Memory  string         `json:",omitempty"` // the control group that counts memory
 	V2      bool           `json:",omitempty"` // Memory is of version 2
 	Command *agent.Command `json:",omitempty"` // its files are sent as descriptors
 	Files   int            // descriptors: standard output, standard error, then the extra ones
