@@ -108,6 +108,8 @@ var javaCases = []Case{
 	jv("logs as JSON", "Surroundings$Logs", `{}`, `{}`).with("AWS_LAMBDA_LOG_FORMAT", "JSON"),
 	jv("logs from a level", "Surroundings$Logs").with("AWS_LAMBDA_LOG_FORMAT", "JSON", "AWS_LAMBDA_LOG_LEVEL", "WARN"),
 	jv("errors as JSON", "Failures$Caused").with("AWS_LAMBDA_LOG_FORMAT", "JSON"),
+	jv("concurrent", "Surroundings$Logs", `{}`, `{}`).with("AWS_LAMBDA_MAX_CONCURRENCY", "1", "AWS_LAMBDA_LOG_FORMAT", "JSON"),
+	jv("concurrent errors", "Failures$OutOfMemory", `{}`, `{}`).with("AWS_LAMBDA_MAX_CONCURRENCY", "1"),
 	jv("java.util.logging", "Surroundings$JavaLogging").dropping(`[A-Z][a-z]{2} \d\d, \d{4},? [0-9:]+\S* [AP]M`),
 	jv("threads", "Surroundings$Threads", `{}`, `{}`),
 	jv("child process", "Surroundings$Child"),

@@ -267,18 +267,20 @@ public final class Main {
         }
     }
 
-    /** One thread's events, each on the thread's own connection, until the Runtime API fails five times in a row. */
+    /** One thread's events, on the thread's own connection, until the Runtime API fails five times in a row. */
     private void work() {
         Connection connection = new Http(System.getenv("AWS_LAMBDA_RUNTIME_API"));
         Buffer answer = new Buffer();
+        XRay xray = new XRay(classes);
         int failures = 0;
         while (failures < 5) {
             Event e = null;
             try {
                 e = connection.next();
                 failures = 0;
-                XRay.enter(classes, e.trace);
+                xray.enter(e.trace);
                 serve(connection, e, answer, false);
+                xray.leave();
             } catch (Throwable t) {
                 log.error("Runtime Loop on Thread ID: " + Thread.currentThread().getName()
                     + (e == null ? " Failed to fetch next invocation.\n" : " Faced and Exception. This exception will not stop the runtime loop.\nException:\n")
@@ -286,8 +288,6 @@ public final class Main {
                 if (e == null && ++failures > 1) {
                     pause(100L << failures);
                 }
-            } finally {
-                XRay.enter(classes, null);
             }
         }
     }
@@ -302,16 +302,34 @@ public final class Main {
 
     /** The trace ID of a thread, where the AWS SDK of the function looks for it. */
     private static final class XRay {
-        static void enter(ClassLoader classes, String trace) {
+        private static final String KEY = "AWS_LAMBDA_X_TRACE_ID";
+
+        private final Method put; // or null: the function brings no SDK that would look
+        private final Method remove;
+
+        XRay(ClassLoader classes) {
+            Method p = null;
+            Method r = null;
             try {
                 Class<?> local = Class.forName("software.amazon.awssdk.utilslite.SdkInternalThreadLocal", true, classes);
-                if (trace == null) {
-                    local.getMethod("remove", String.class).invoke(null, "AWS_LAMBDA_X_TRACE_ID");
-                } else {
-                    local.getMethod("put", String.class, String.class).invoke(null, "AWS_LAMBDA_X_TRACE_ID", trace);
-                }
+                p = local.getMethod("put", String.class, String.class);
+                r = local.getMethod("remove", String.class);
             } catch (ReflectiveOperationException | LinkageError e) {
-                return; // The function brings no SDK that would look.
+                p = null;
+            }
+            put = p;
+            remove = r;
+        }
+
+        void enter(String trace) throws ReflectiveOperationException {
+            if (put != null && trace != null) {
+                put.invoke(null, KEY, trace);
+            }
+        }
+
+        void leave() throws ReflectiveOperationException {
+            if (put != null) {
+                remove.invoke(null, KEY);
             }
         }
     }
