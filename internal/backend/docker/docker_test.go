@@ -27,10 +27,10 @@ func TestFunction(t *testing.T) {
 			}
 		}
 		ask[string](t, in, `{"do": "print", "text": "something printed"}`)
+		f.terminate(in) // after which the log is whole; before, it may be on its way
 		if !strings.Contains(logs.String(), "something printed") {
 			t.Errorf("log = %s, want what the function printed", logs)
 		}
-		f.terminate(in)
 		f.terminate(in)
 	})
 }
