@@ -193,10 +193,10 @@ func TestImageFunction(t *testing.T) {
 		d.ImageConfig = backend.ImageConfig{EntryPoint: []string{"/bin/sh", "-c", "echo some last words; exit 3"}, Command: []string{}}
 		in, logs := f.launch(d)
 		res, err := try(t.Context(), in, `{}`)
+		f.terminate(in) // after which the log is whole
 		if err != nil || res.ErrorType != "Runtime.ExitError" || !strings.Contains(logs.String(), "some last words") {
 			t.Errorf("entry point that exits: %+v, %v, log %q; want Runtime.ExitError and what it printed", res, err, logs)
 		}
-		f.terminate(in)
 
 		d.ImageConfig = backend.ImageConfig{EntryPoint: []string{}, Command: []string{}}
 		if _, err := f.Launch(t.Context(), d, backend.Output{Logs: &records{}}); !errors.Is(err, backend.ErrStartFailed) || !strings.Contains(fmt.Sprint(err), "neither ENTRYPOINT nor CMD") {
@@ -261,7 +261,7 @@ func TestPrepared(t *testing.T) {
 // waitPrepared waits until n containers wait for a function, and returns their IDs.
 func (f *fixture) waitPrepared(n int) []string {
 	f.t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		var ids []string
 		f.mu.Lock()
 		for _, w := range f.prepared {
