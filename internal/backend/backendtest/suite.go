@@ -105,6 +105,19 @@ func (l *Log) WriteLog(r instance.LogRecord) {
 	l.text.WriteByte('\n')
 }
 
+// has says whether text is in the log, or comes within ten seconds: records
+// take their own way to the server, and may arrive behind an answer.
+func (l *Log) has(text string) bool {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if strings.Contains(l.String(), text) {
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+}
+
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -312,7 +325,7 @@ func testLife(t *testing.T, s *suite) {
 		t.Errorf("answer %s", got)
 	}
 	for _, line := range []string{"START RequestId: ", "\nprinted\n", "END RequestId: ", "REPORT RequestId: "} {
-		if !strings.Contains(log.String(), line) {
+		if !log.has(line) {
 			t.Errorf("the log has no %q: %s", line, log)
 		}
 	}
@@ -581,7 +594,7 @@ func testReset(t *testing.T, s *suite) {
 	if got := s.ask(in, `{"Do":"print","Text":"on"}`); got != `"on"` {
 		t.Errorf("after a crash the instance answers %s", got)
 	}
-	if !strings.Contains(log.String(), "Task timed out after 1.00 seconds") {
+	if !log.has("Task timed out after 1.00 seconds") {
 		t.Errorf("the log does not tell of the timeout: %s", log)
 	}
 }
@@ -621,7 +634,7 @@ func testFailedStart(t *testing.T, s *suite) {
 	if res.ErrorType != "Runtime.ExitError" || !strings.Contains(string(res.Payload), "exit status 5") {
 		t.Errorf("a bootstrap that exits gives %s %s", res.ErrorType, res.Payload)
 	}
-	if !strings.Contains(log.String(), "this bootstrap fails on purpose") {
+	if !log.has("this bootstrap fails on purpose") {
 		t.Errorf("the log does not have what it printed: %s", log)
 	}
 }
