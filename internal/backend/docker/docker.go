@@ -105,6 +105,7 @@ type Backend struct {
 	instances map[string]*container // by the engine's ID
 	ours      map[string]bool       // labelID of all that this backend knows and will remove
 	prepared  map[string]*waiting   // by shape
+	agents    map[string]string     // the agent's file, by architecture
 	host      string                // what containers call this machine, once known
 	remote    bool                  // the engine does not see this machine's files
 	doomed    []*container          // could not be removed yet
@@ -146,7 +147,7 @@ func New(cfg Config) (*Backend, error) {
 	}
 	b := &Backend{
 		cfg: cfg, engine: cfg.Engine, log: cfg.Logger, mark: m, images: newImages(cfg.Engine, cfg.Pull, cfg.Logger),
-		instances: map[string]*container{}, ours: map[string]bool{}, prepared: map[string]*waiting{}, remote: cfg.Remote,
+		instances: map[string]*container{}, ours: map[string]bool{}, agents: map[string]string{}, prepared: map[string]*waiting{}, remote: cfg.Remote,
 	}
 	b.volumes = &volumes{b: b, all: map[string]*volume{}}
 	b.owner = &owner{b: b}
@@ -220,6 +221,27 @@ func (b *Backend) gateway(ctx context.Context) string {
 		b.mu.Unlock()
 	}
 	return host
+}
+
+// agent returns the agent for an architecture, which is looked for once.
+func (b *Backend) agent(ctx context.Context, goarch string) (string, error) {
+	b.mu.Lock()
+	file := b.agents[goarch]
+	b.mu.Unlock()
+	if file != "" {
+		return file, nil
+	}
+	file, err := b.cfg.Agent(ctx, goarch)
+	if err != nil {
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		return "", fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
+	}
+	b.mu.Lock()
+	b.agents[goarch] = file
+	b.mu.Unlock()
+	return file, nil
 }
 
 // classify gives an engine's error its class, unless the caller gave up.

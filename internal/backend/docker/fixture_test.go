@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -109,6 +110,21 @@ func openEngine(t testing.TB, name string) *Engine {
 
 const python = "public.ecr.aws/lambda/python:3.12"
 
+// agent returns the agent for all tests alike, though its sources may change while they run.
+func agent(ctx context.Context, goarch string) (string, error) {
+	if goarch != runtime.GOARCH {
+		return process.AgentFor(ctx, "linux", goarch)
+	}
+	return nativeAgent()
+}
+
+var nativeAgent = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("HEARTH_TEST_AGENT"); path != "" {
+		return path, nil // of the test that this is a server for
+	}
+	return process.AgentFor(context.Background(), "linux", runtime.GOARCH)
+})
+
 // fixture is a backend with a function.
 type fixture struct {
 	*Backend
@@ -132,10 +148,8 @@ func newFixture(t testing.TB, e *Engine, change ...func(*Config)) *fixture {
 	f.hash = f.put(map[string]string{"app.py": handler})
 	cfg := Config{
 		Engine: e, Dir: filepath.Join(dir, "instances"), Owner: f.owner, Code: f.code,
-		Agent: func(ctx context.Context, goarch string) (string, error) {
-			return process.AgentFor(ctx, "linux", goarch)
-		},
-		Pull: PullNever,
+		Agent: agent,
+		Pull:  PullNever,
 	}
 	if testing.Verbose() {
 		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))

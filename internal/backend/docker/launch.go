@@ -113,9 +113,9 @@ func (b *Backend) parts(ctx context.Context, d *backend.Deployment, img *image) 
 			release()
 		}
 	}()
-	file, err := b.cfg.Agent(ctx, img.architecture)
+	file, err := b.agent(ctx, img.architecture)
 	if err != nil {
-		return p, t, release, fmt.Errorf("%w: %w", backend.ErrStartFailed, err)
+		return p, t, release, err
 	}
 	switch {
 	case d.CodeDir != "":

@@ -115,7 +115,7 @@ func (b *Backend) refillLocked(w *waiting) {
 }
 
 func (b *Backend) prepare(s shape) (*container, error) {
-	file, err := b.cfg.Agent(b.ctx, s.img.architecture)
+	file, err := b.agent(b.ctx, s.img.architecture)
 	if err != nil {
 		return nil, err
 	}

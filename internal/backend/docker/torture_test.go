@@ -20,7 +20,6 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/hearth-run/hearth/internal/backend"
-	"github.com/hearth-run/hearth/internal/backend/process"
 	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/hearthtest"
 )
@@ -61,9 +60,7 @@ func beServer(text string) error {
 	}
 	b, err := New(Config{
 		Engine: e, Dir: job.Dir, Owner: job.Owner, Code: store, Pull: PullNever, Remote: job.Remote,
-		Agent: func(ctx context.Context, goarch string) (string, error) {
-			return process.AgentFor(ctx, "linux", goarch)
-		},
+		Agent: agent,
 	})
 	if err != nil {
 		return err
@@ -100,7 +97,11 @@ func (f *fixture) startServer(host string, remote bool, launches int) (*exec.Cmd
 		f.t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), "HEARTH_TEST_SERVER="+string(job))
+	agent, err := nativeAgent()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), "HEARTH_TEST_SERVER="+string(job), "HEARTH_TEST_AGENT="+agent)
 	cmd.Stderr = f.t.Output()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
