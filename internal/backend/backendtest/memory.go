@@ -378,23 +378,27 @@ func (in *memoryInstance) serve(ev *instance.Event, sink instance.Sink) (*instan
 	res := &instance.Result{ContentType: "application/json"}
 	status := "success"
 	var a Answer
+	late := false
 	select {
 	case a = <-answered:
 	case <-call.Context.Done():
 		select {
-		case a = <-answered: // the answer's own cancel
+		case a = <-answered: // the end of Context is the answer's own doing
 		default:
-			if in.ctx.Err() != nil {
-				return nil, fmt.Errorf("%s: %w", in.handle, instance.ErrEnded)
-			}
-			status = "timeout"
-			in.print(instance.LogPlatform, ev.RequestID, fmt.Sprintf("%s Task timed out after %.2f seconds", ev.RequestID, ev.Timeout.Seconds()))
-			a = Answer{ErrorType: "Sandbox.Timedout", Payload: fmt.Appendf(nil,
-				`{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: %s Error: Task timed out after %.2f seconds"}`, ev.RequestID, ev.Timeout.Seconds())}
-			in.mu.Lock()
-			in.initPending = true
-			in.mu.Unlock()
+			late = true
 		}
+	}
+	switch {
+	case errors.Is(call.Context.Err(), context.DeadlineExceeded):
+		status = "timeout"
+		in.print(instance.LogPlatform, ev.RequestID, fmt.Sprintf("%s Task timed out after %.2f seconds", ev.RequestID, ev.Timeout.Seconds()))
+		a = Answer{ErrorType: "Sandbox.Timedout", Payload: fmt.Appendf(nil,
+			`{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: %s Error: Task timed out after %.2f seconds"}`, ev.RequestID, ev.Timeout.Seconds())}
+		in.mu.Lock()
+		in.initPending = true
+		in.mu.Unlock()
+	case late: // the instance has ended
+		return nil, fmt.Errorf("%s: %w", in.handle, instance.ErrEnded)
 	}
 	for _, line := range a.Print {
 		in.print(instance.LogFunction, ev.RequestID, line)
