@@ -34,7 +34,6 @@ type Engine struct {
 // candidate is where an engine may be.
 type candidate struct {
 	host, why string
-	podman    bool // the usual place of Podman's
 }
 
 // Find returns the engine that the environment names, or the first that
