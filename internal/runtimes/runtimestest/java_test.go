@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/hearth-run/hearth/internal/hearthtest"
@@ -72,11 +72,16 @@ func TestJava(t *testing.T) {
 				return args, nil
 			}}
 			ours := hearth(t, i)
-			// One at a time: AWS's client writes its library to a path of its own in /tmp.
-			var one sync.Mutex
+			// One at a time on this machine: AWS's client writes its library to one path in /tmp.
 			reference := func(t *testing.T, c Case, task string, mode Mode) Record {
-				one.Lock()
-				defer one.Unlock()
+				lock, err := os.Create(filepath.Join(os.TempDir(), "hearth-test-java.lock"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer lock.Close()
+				if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+					t.Fatal(err)
+				}
 				return Run(t, official, c, task, mode)
 			}
 			for _, c := range javaCases {
