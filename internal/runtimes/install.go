@@ -54,55 +54,60 @@ func write(ctx context.Context, dir string, i *Interpreter) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(at); err == nil {
-		return at, nil
-	}
 	installing.Lock()
 	defer installing.Unlock()
-	if _, err := os.Stat(at); err == nil {
-		return at, nil
+	if _, err := os.Stat(at); err != nil {
+		if err := writeNew(ctx, at, files, i); err != nil {
+			return "", err
+		}
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
+	if i.lang.finish != nil {
+		// Also of a folder that is there: whoever wrote it may have been interrupted.
+		if err := i.lang.finish(ctx, i, at); err != nil {
+			return "", err
+		}
+	}
+	return at, nil
+}
+
+// writeNew writes the folder at, in one step.
+func writeNew(ctx context.Context, at string, files []file, i *Interpreter) error {
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
 	}
 	tmp, err := os.MkdirTemp(filepath.Dir(at), ".new-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(tmp)
 	// Functions may run as other users.
 	if err := os.Chmod(tmp, 0o755); err != nil {
-		return "", err
+		return err
 	}
 	for _, f := range files {
 		name := filepath.Join(tmp, filepath.FromSlash(f.name))
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			return "", err
+			return err
 		}
 		mode := fs.FileMode(0o644)
 		if f.exec {
 			mode = 0o755
 		}
 		if err := os.WriteFile(name, f.data, mode); err != nil {
-			return "", err
+			return err
 		}
 	}
 	if i.lang.prepare != nil {
 		if err := i.lang.prepare(ctx, i, tmp); err != nil {
-			return "", err
+			return err
 		}
 	}
 	if err := os.Rename(tmp, at); err != nil && !errors.Is(err, fs.ErrExist) {
 		if _, there := os.Stat(at); there != nil {
-			return "", err
+			return err
 		}
 	}
-	if i.lang.finish != nil {
-		if err := i.lang.finish(ctx, i, at); err != nil {
-			return "", err
-		}
-	}
-	return at, nil
+	return nil
 }
 
 // writeFile replaces a file in one step.

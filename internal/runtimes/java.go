@@ -83,7 +83,10 @@ func archiveJava(ctx context.Context, i *Interpreter, dir string) error {
 	if parseVersion(i.Version).less(version{13}) {
 		return nil
 	}
-	tmp := filepath.Join(dir, ".new-"+javaArchive)
+	if _, err := os.Stat(filepath.Join(dir, javaArchive)); err == nil {
+		return nil
+	}
+	tmp := filepath.Join(dir, fmt.Sprintf(".new-%d-%s", os.Getpid(), javaArchive))
 	defer os.Remove(tmp)
 	cmd := exec.CommandContext(ctx, i.Path, "-XX:+UseSerialGC", "-XX:ArchiveClassesAtExit="+tmp, "-Xlog:all=off",
 		"-jar", filepath.Join(dir, "hearth.jar"), "warm")

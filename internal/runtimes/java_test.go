@@ -130,3 +130,28 @@ func TestJavaArchiveKeepsItsPaths(t *testing.T) {
 		}
 	}
 }
+
+// A folder whose writer was interrupted gets its archive from the next one.
+func TestJavaArchiveIsMadeLater(t *testing.T) {
+	i, err := Find(t.Context(), "java25")
+	if err != nil || parseVersion(i.Version).less(version{13}) {
+		t.Skipf("no Java that makes archives: %v", err)
+	}
+	dir := t.TempDir()
+	at, err := write(t.Context(), dir, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(at, javaArchive)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := write(t.Context(), dir, i); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(at, javaArchive)); err != nil {
+		t.Error(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(at, ".new-*")); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+}
