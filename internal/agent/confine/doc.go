@@ -2,19 +2,14 @@
 // hold of them: in namespaces and control groups where the machine allows, and
 // in any case so that none is left when the environment ends.
 //
-// There are two supervisors, both agent.Supervisors:
+// Start starts one supervisor process for each environment:
 //
-//   - Local works inside the calling process, for an agent that is PID 1 of a
-//     container.
+//	server ── socket ── supervisor ── runtime, extensions ── whatever they start
 //
-//   - Start starts one supervisor process for each local instance:
-//
-//     server ── socket ── supervisor ── runtime, extensions ── whatever they start
-//
-// The supervisor process is the reaper of all of them, those that left their
-// session too. When its socket closes, because the server asked or because the
-// server is gone, it ends them all, removes what the environment has left, and
-// ends itself.
+// The supervisor is the reaper of all of them, those that left their session
+// too. When its socket closes, because the server asked or because the server
+// is gone, it ends them all, removes what the environment has left, and ends
+// itself.
 //
 // What the machine allows is found out by trying: namespaces as root, or as an
 // ordinary user through a user namespace; control groups of version 2 or 1.

@@ -2,7 +2,6 @@ package confine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -15,34 +14,26 @@ import (
 	"github.com/hearth-run/hearth/internal/agent"
 )
 
-// Local is a supervisor inside the calling process, of which every child
-// belongs to the environment: it reaps all of them, so the process must start
-// none in another way. There can be one Local in a process.
-type Local struct {
-	meter *meter
+// local starts, reaps and ends processes inside the calling process, of which
+// every child belongs to the environment. There can be one local in a process.
+type local struct {
 	forks chan func() // run by one thread, the parent of all processes
-	lost  chan struct{}
 
-	reaping sync.Mutex // one reaper at a time, so that exits are told in order
+	reaping sync.Mutex // one reaper at a time, so that exits are told in order; guards what follows
+	meter   *meter
+	ooms    int64 // kills for memory that were told so far
 
-	mu     sync.Mutex // guards what follows, and is held from fork to registration
-	procs  map[int]*localProcess
-	ooms   int64 // kills for memory that were told so far
-	closed bool
+	mu    sync.Mutex // guards what follows, and is held from fork to registration
+	procs map[int]*localProcess
 }
 
-var _ agent.Supervisor = (*Local)(nil)
-
-// NewLocal makes the calling process a supervisor: PID 1 as it may be, or the
-// reaper of whatever its descendants leave behind.
-func NewLocal() (*Local, error) { return newLocal(ownMeter()) }
-
-func newLocal(m *meter) (*Local, error) {
+// newLocal makes the calling process the reaper of whatever its descendants
+// leave behind, as PID 1 is anyway.
+func newLocal() (*local, error) {
 	if err := becomeReaper(); err != nil {
 		return nil, err
 	}
-	l := &Local{meter: m, forks: make(chan func()), lost: make(chan struct{}), procs: map[int]*localProcess{}}
-	l.ooms = l.meter.oomKills()
+	l := &local{meter: newMeter(os.Getpid(), "", false), forks: make(chan func()), procs: map[int]*localProcess{}}
 	go func() {
 		// The children die with the thread that forks them, should this process
 		// be killed; this one lives as long as the process.
@@ -50,84 +41,52 @@ func newLocal(m *meter) (*Local, error) {
 		for f := range l.forks {
 			f()
 		}
-		runtime.UnlockOSThread()
 	}()
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
 	go func() {
-		defer signal.Stop(children)
-		for {
-			select {
-			case <-children:
-				l.reap()
-			case <-l.lost:
-				return
-			}
+		for range children {
+			l.reap()
 		}
 	}()
 	return l, nil
 }
 
-// localProcess is a process that a Local started.
-type localProcess struct {
-	l    *Local
-	pid  int
-	done chan struct{}
-	exit agent.ExitStatus
-	told func(agent.ExitStatus) // if not nil, called at the end, in order
+// count makes m tell which processes were killed for memory.
+func (l *local) count(m *meter) {
+	l.reaping.Lock()
+	defer l.reaping.Unlock()
+	l.meter, l.ooms = m, m.oomKills()
 }
 
-func (p *localProcess) Done() <-chan struct{}  { return p.done }
-func (p *localProcess) Exit() agent.ExitStatus { return p.exit }
+// localProcess is a process that a local started.
+type localProcess struct {
+	l    *local
+	pid  int
+	told func(agent.ExitStatus) // called at the end, in order
+}
 
-// Signal implements agent.Process.
-func (p *localProcess) Signal(s os.Signal) error {
-	sig, ok := s.(syscall.Signal)
-	if !ok {
-		return fmt.Errorf("signal %v can't be sent", s)
-	}
+// signal sends a signal to the process and its group, unless it is gone.
+func (p *localProcess) signal(sig syscall.Signal) {
 	p.l.mu.Lock()
 	defer p.l.mu.Unlock()
 	if p.l.procs[p.pid] == p { // not reaped, so the PID is still its own
 		syscall.Kill(-p.pid, sig)
 	}
-	return nil
 }
 
-// Start implements agent.Supervisor.
-func (l *Local) Start(ctx context.Context, c agent.Command) (agent.Process, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	files := []uintptr{}
-	for _, f := range append([]*os.File{c.Stdout, c.Stderr}, c.Extra...) {
-		if f == nil {
-			return nil, fmt.Errorf("start %s: a file is missing: %w", c.Path, os.ErrInvalid)
-		}
-		files = append(files, f.Fd())
-	}
-	p, err := l.start(&c, files, nil, nil)
-	if err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-// start starts a process with files as its descriptors 1, 2, …. registered, if
-// not nil, is called before told can be.
-func (l *Local) start(c *agent.Command, files []uintptr, registered func(), told func(agent.ExitStatus)) (*localProcess, error) {
+// start starts a process with files as its descriptors 1, 2, …. registered is
+// called when it runs, before told is when it has ended.
+func (l *local) start(c *agent.Command, files []uintptr, registered func(), told func(agent.ExitStatus)) (*localProcess, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
 	attr := &syscall.ProcAttr{Dir: c.Dir, Env: c.Env, Files: append([]uintptr{null.Fd()}, files...), Sys: childAttr()}
-	p := &localProcess{l: l, done: make(chan struct{}), told: told}
+	p := &localProcess{l: l, told: told}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return nil, errors.New("the supervisor is closed")
-	}
 	forked := make(chan struct{})
 	l.forks <- func() {
 		p.pid, err = syscall.ForkExec(c.Path, append([]string{c.Path}, c.Args...), attr)
@@ -139,14 +98,12 @@ func (l *Local) start(c *agent.Command, files []uintptr, registered func(), told
 	}
 	preferForOOM(p.pid)
 	l.procs[p.pid] = p
-	if registered != nil {
-		registered()
-	}
+	registered()
 	return p, nil
 }
 
 // reap collects every child that has ended, and reports whether none is left.
-func (l *Local) reap() (none bool) {
+func (l *local) reap() (none bool) {
 	l.reaping.Lock()
 	defer l.reaping.Unlock()
 	for {
@@ -168,24 +125,21 @@ func (l *Local) reap() (none bool) {
 		case p == nil:
 			continue // an orphan
 		}
-		p.exit = agent.ExitStatus{Code: ws.ExitStatus()}
+		exit := agent.ExitStatus{Code: ws.ExitStatus()}
 		if ws.Signaled() {
-			p.exit = agent.ExitStatus{Code: -1, Signal: ws.Signal().String()}
+			exit = agent.ExitStatus{Code: -1, Signal: ws.Signal().String()}
 			if ws.Signal() == syscall.SIGKILL {
 				if n := l.meter.oomKills(); n > l.ooms {
-					l.ooms, p.exit.OOM = n, true
+					l.ooms, exit.OOM = n, true
 				}
 			}
 		}
-		if p.told != nil {
-			p.told(p.exit)
-		}
-		close(p.done)
+		p.told(exit)
 	}
 }
 
-// KillAll implements agent.Supervisor.
-func (l *Local) KillAll(ctx context.Context) error {
+// killAll ends every process of the environment, and returns when none is left.
+func (l *local) killAll(ctx context.Context) error {
 	for wait := 50 * time.Microsecond; ; wait = min(2*wait, 10*time.Millisecond) {
 		l.mu.Lock() // nothing starts meanwhile
 		found := l.killSome()
@@ -203,8 +157,8 @@ func (l *Local) KillAll(ctx context.Context) error {
 	}
 }
 
-// pidsLocked lists the processes that this Local started and has not reaped.
-func (l *Local) pidsLocked() []int {
+// pidsLocked lists the processes that this local started and has not reaped.
+func (l *local) pidsLocked() []int {
 	var pids []int
 	for pid := range l.procs {
 		pids = append(pids, pid)
@@ -212,50 +166,18 @@ func (l *Local) pidsLocked() []int {
 	return pids
 }
 
-// Memory implements agent.Supervisor.
-func (l *Local) Memory() int64 { return l.meter.memory() }
-
-// ResetMemory implements agent.Supervisor.
-func (l *Local) ResetMemory() { l.meter.reset() }
-
-// OOMKills implements agent.Supervisor.
-func (l *Local) OOMKills() int64 { return l.meter.oomKills() }
-
-// Pause implements agent.Supervisor.
-func (l *Local) Pause() error {
+// pause stops all processes.
+func (l *local) pause() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.signalAll(syscall.SIGSTOP)
-	return nil
 }
 
-// Resume implements agent.Supervisor.
-func (l *Local) Resume() error {
+// resume continues them.
+func (l *local) resume() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.signalAll(syscall.SIGCONT)
-	return nil
-}
-
-// Lost implements agent.Supervisor. The calling process can't outlive itself:
-// Lost is closed by Close alone.
-func (l *Local) Lost() <-chan struct{} { return l.lost }
-
-// Close implements agent.Supervisor.
-func (l *Local) Close() error {
-	l.mu.Lock()
-	first := !l.closed
-	l.closed = true
-	l.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	err := l.KillAll(ctx)
-	if first {
-		close(l.forks)
-		close(l.lost)
-		l.meter.close()
-	}
-	return err
 }
 
 // preferForOOM makes the kernel kill a process of the environment rather than

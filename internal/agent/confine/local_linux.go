@@ -57,7 +57,7 @@ func descendants(pid int) []int {
 
 // signalAll sends a signal to every process of the environment, and reports
 // whether there was any. The caller holds mu.
-func (l *Local) signalAll(sig syscall.Signal) (found bool) {
+func (l *local) signalAll(sig syscall.Signal) (found bool) {
 	if os.Getpid() == 1 {
 		return syscall.Kill(-1, sig) == nil
 	}
@@ -70,7 +70,7 @@ func (l *Local) signalAll(sig syscall.Signal) (found bool) {
 
 // killSome kills all processes that can be seen, and reports whether there was
 // any, ended ones that wait for their reaper too. The caller holds mu.
-func (l *Local) killSome() (found bool) {
+func (l *local) killSome() (found bool) {
 	if os.Getpid() == 1 {
 		return l.signalAll(syscall.SIGKILL)
 	}

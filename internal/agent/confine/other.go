@@ -16,7 +16,7 @@ func childAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true
 
 func becomeReaper() error { return nil }
 
-func (l *Local) signalAll(sig syscall.Signal) (found bool) {
+func (l *local) signalAll(sig syscall.Signal) (found bool) {
 	for _, pid := range l.pidsLocked() {
 		syscall.Kill(-pid, sig)
 		found = true
@@ -24,7 +24,7 @@ func (l *Local) signalAll(sig syscall.Signal) (found bool) {
 	return found
 }
 
-func (l *Local) killSome() bool { return l.signalAll(syscall.SIGKILL) }
+func (l *local) killSome() bool { return l.signalAll(syscall.SIGKILL) }
 
 func isolation() *syscall.SysProcAttr { return nil }
 

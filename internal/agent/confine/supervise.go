@@ -54,7 +54,7 @@ func Supervise() error {
 		}
 		s.isolated = true
 	}
-	if s.l, err = newLocal(newMeter(os.Getpid(), "", false)); err != nil {
+	if s.l, err = newLocal(); err != nil {
 		return fmt.Errorf("supervise: %w", err)
 	}
 	if err := w.send(hello); err != nil {
@@ -80,7 +80,7 @@ func Supervise() error {
 // supervised is the supervisor's side of an environment. One goroutine serves.
 type supervised struct {
 	w        *wire
-	l        *Local
+	l        *local
 	left     *leftovers
 	isolated bool
 
@@ -92,7 +92,7 @@ type supervised struct {
 func (s *supervised) end() error {
 	ctx, cancel := context.WithTimeout(context.Background(), killLimit)
 	defer cancel()
-	err := s.l.KillAll(ctx)
+	err := s.l.killAll(ctx)
 	if s.isolated {
 		detachTmp()
 	}
@@ -107,11 +107,10 @@ func (s *supervised) serve(r *request, fds []int) {
 	switch r.Op {
 	case "setup":
 		if r.Memory != "" {
-			s.l.meter = newMeter(os.Getpid(), r.Memory, r.V2)
+			s.l.count(newMeter(os.Getpid(), r.Memory, r.V2))
 		} else {
-			s.l.meter = ownMeter()
+			s.l.count(ownMeter())
 		}
-		s.l.ooms = s.l.meter.oomKills()
 		a.Layout, err = s.setup(r.Setup)
 	case "start":
 		if err = s.start(r, fds, a); err == nil {
@@ -122,16 +121,16 @@ func (s *supervised) serve(r *request, fds []int) {
 		p := s.procs[r.Process]
 		s.mu.Unlock()
 		if p != nil {
-			err = p.Signal(r.Signal)
+			p.signal(r.Signal)
 		}
 	case "killAll":
 		ctx, cancel := context.WithTimeout(context.Background(), killLimit)
-		err = s.l.KillAll(ctx)
+		err = s.l.killAll(ctx)
 		cancel()
 	case "pause":
-		err = s.l.Pause()
+		s.l.pause()
 	case "resume":
-		err = s.l.Resume()
+		s.l.resume()
 	default:
 		err = fmt.Errorf("unknown request %q", r.Op)
 	}
