@@ -297,6 +297,28 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// Layers and what is kept below /opt share it, read-only.
+func TestKeepInOpt(t *testing.T) {
+	entries, err := os.ReadDir("/opt")
+	if err != nil || len(entries) == 0 {
+		t.Skip("this machine has nothing in /opt")
+	}
+	kept := "/opt/" + entries[0].Name()
+	layer := t.TempDir()
+	if err := os.WriteFile(filepath.Join(layer, "layer"), []byte("layer\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	modes(t, Setup{Opt: layer, Keep: []string{kept}}, func(t *testing.T, s *env) {
+		if !s.layout.Isolated {
+			return
+		}
+		out, _ := run(t, s, "cat /opt/layer; test -e "+kept+" && echo kept; ls /opt | wc -l; touch /opt/new || echo read-only")
+		if !strings.HasPrefix(out, "layer\nkept\n2\n") || !strings.HasSuffix(out, "read-only\n") {
+			t.Errorf("got %q, want the layer and %s alone, read-only", out, kept)
+		}
+	})
+}
+
 // What processes print to is blocking, as they expect, and arrives whole.
 func TestOutput(t *testing.T) {
 	modes(t, Setup{}, func(t *testing.T, s *env) {
