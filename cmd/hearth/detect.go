@@ -73,6 +73,8 @@ func detect(p, language, handler string) (*target, error) {
 		}
 	}
 	switch {
+	case t.Language == "" && t.Handler == "" && withoutHandler(fsys) != "":
+		return nil, fmt.Errorf("%s in %s defines no handler by convention (lambda_handler, handler): say --handler and --runtime", withoutHandler(fsys), p)
 	case t.Language == "" && t.Handler == "":
 		return nil, fmt.Errorf("no function found in %s: expected lambda_function.py, index.js, index.mjs, lambda_function.rb, a jar or an executable bootstrap; or say --runtime and --handler", p)
 	case t.Language == "":
@@ -83,6 +85,17 @@ func detect(p, language, handler string) (*target, error) {
 		return nil, fmt.Errorf("found no %s handler by convention in %s: say --handler", t.Language, p)
 	}
 	return t, nil
+}
+
+// withoutHandler returns the first file of a function's usual name, for an error
+// that says what is wrong with it rather than that there is none.
+func withoutHandler(fsys fs.FS) string {
+	for _, f := range []string{"lambda_function.py", "index.js", "index.mjs", "lambda_function.rb"} {
+		if info, err := fs.Stat(fsys, f); err == nil && info.Mode().IsRegular() {
+			return f
+		}
+	}
+	return ""
 }
 
 var notInName = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
