@@ -50,6 +50,7 @@ type environment struct {
 
 	framed *framed
 	pipes  []*pipe
+	starts sync.Mutex // held while processes are started; taken before mu
 
 	mu         sync.Mutex // guards what follows
 	fault      *failure   // why failed is closed
@@ -214,8 +215,24 @@ func (e *environment) checkLocked() {
 	}
 }
 
+// begin says whether processes may still be started. If so, reset waits until
+// the caller has unlocked e.starts.
+func (e *environment) begin() bool {
+	e.starts.Lock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing {
+		e.starts.Unlock()
+	}
+	return !e.closing
+}
+
 // startRuntime starts the runtime's process.
 func (e *environment) startRuntime() *failure {
+	if !e.begin() {
+		return errGone
+	}
+	defer e.starts.Unlock()
 	a := e.a
 	fail := func(err error) *failure {
 		a.log.Warn("runtime not started", "function", a.spec.FunctionName, "err", err)
@@ -351,6 +368,10 @@ func (e *environment) reset(ctx context.Context, reason string) {
 		healthy := e.fault == nil
 		e.closing = true
 		e.regOver = true
+		e.mu.Unlock()
+		e.starts.Lock() // no process is started from here on
+		e.starts.Unlock()
+		e.mu.Lock()
 		runtime := e.runtime
 		exts := append([]*extension(nil), e.exts...)
 		e.mu.Unlock()

@@ -77,6 +77,10 @@ func (x *extension) close(e *environment) {
 
 // startExtensions starts the external extensions.
 func (e *environment) startExtensions() *failure {
+	if !e.begin() {
+		return errGone
+	}
+	defer e.starts.Unlock()
 	a := e.a
 	var names []string
 	if a.spec.ExtensionsDir != "" {
