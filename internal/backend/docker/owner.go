@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	apicontainer "github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
@@ -26,6 +27,17 @@ type mark struct {
 const lockName = "owner.lock"
 
 func setMark(dir string) (*mark, error) {
+	for try := 0; ; try++ {
+		m, err := trySetMark(dir)
+		// A reaper may look whether it is locked, or take the folder away before it is.
+		if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.EWOULDBLOCK) || try == 100 {
+			return m, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func trySetMark(dir string) (_ *mark, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -33,11 +45,38 @@ func setMark(dir string) (*mark, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
 		return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
+	there, err := os.Stat(f.Name())
+	if err != nil {
+		return nil, err
+	}
+	if mine, err := f.Stat(); err != nil || !os.SameFile(mine, there) {
+		return nil, errors.Join(err, os.ErrNotExist)
+	}
 	return &mark{dir: dir, lock: f}, nil
+}
+
+// removeDead removes the folder of a server of this machine, unless that lives.
+func removeDead(dir string) error {
+	f, err := os.Open(filepath.Join(dir, lockName))
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil // another user's, perhaps
+	default:
+		defer f.Close()
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+			return nil
+		}
+	}
+	return os.RemoveAll(dir)
 }
 
 func (m *mark) path(id string) string { return filepath.Join(m.dir, id) }

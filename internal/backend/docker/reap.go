@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/moby/moby/client"
 
@@ -98,14 +97,9 @@ func (b *Backend) reapDirs() error {
 	}
 	var errs []error
 	for _, o := range owners {
-		dir := filepath.Join(b.cfg.Dir, o.Name())
-		if !o.IsDir() || o.Name() == b.cfg.Owner || lockHeld(filepath.Join(dir, lockName), bootID()) {
-			continue
+		if o.IsDir() && o.Name() != b.cfg.Owner {
+			errs = append(errs, removeDead(filepath.Join(b.cfg.Dir, o.Name())))
 		}
-		if info, err := o.Info(); err == nil && time.Since(info.ModTime()) < time.Second {
-			continue // its server may be about to lock it
-		}
-		errs = append(errs, os.RemoveAll(dir))
 	}
 	return errors.Join(errs...)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/hearth-run/hearth/internal/backend"
+	"github.com/hearth-run/hearth/internal/backend/backendtest"
 	"github.com/hearth-run/hearth/internal/code"
 	"github.com/hearth-run/hearth/internal/hearthtest"
 )
@@ -36,7 +37,7 @@ type serverJob struct {
 func TestMain(m *testing.M) {
 	job := os.Getenv("HEARTH_TEST_SERVER")
 	if job == "" {
-		os.Exit(m.Run())
+		backendtest.Main(m, harness)
 	}
 	if err := beServer(job); err != nil {
 		fmt.Fprintln(os.Stderr, err)
