@@ -34,6 +34,7 @@ type backendConfig struct {
 	// pauseIdle stops instances between events; cpuShare gives them CPU in
 	// proportion to memory.
 	pauseIdle, cpuShare bool
+	spare               int // supervisors that wait, see process.Config
 	log                 *slog.Logger
 }
 
@@ -75,7 +76,7 @@ func openBackends(ctx context.Context, cfg backendConfig) (_ *selection, err err
 		switch name {
 		case process.Name:
 			c.open = func() (backend.Backend, error) {
-				return process.New(process.Config{Dir: filepath.Join(cfg.dir, process.Name), Cache: cfg.cache, Owner: cfg.owner, Code: cfg.code, Access: cfg.access, PauseIdle: cfg.pauseIdle, CPUShare: cfg.cpuShare, Logger: cfg.log})
+				return process.New(process.Config{Dir: filepath.Join(cfg.dir, process.Name), Cache: cfg.cache, Owner: cfg.owner, Code: cfg.code, Access: cfg.access, PauseIdle: cfg.pauseIdle, CPUShare: cfg.cpuShare, Spare: cfg.spare, Logger: cfg.log})
 			}
 		case "docker", "podman", "engine":
 			c.open = func() (backend.Backend, error) { return openEngine(cfg, name) }
@@ -154,6 +155,37 @@ func (s *selection) pick(d backend.Deployment) (backend.Backend, string, error) 
 		return second, warning, nil
 	}
 	return nil, "", errors.Join(errs...)
+}
+
+// instead returns the process backend for a function that was meant for a
+// container since its exact language version is not here, when the engine
+// can't get the image: the nearest version, with a warning, is better than nothing.
+func (s *selection) instead(d backend.Deployment, failed backend.Backend, err error) (backend.Backend, string) {
+	if d.Image != "" || !errors.Is(err, backend.ErrImageNotFound) && !errors.Is(err, backend.ErrImagePull) && !errors.Is(err, backend.ErrUnreachable) {
+		return nil, ""
+	}
+	for _, c := range s.all {
+		if b, openErr := c.get(); openErr == nil && c.auto && b != failed {
+			var w *backend.Warning
+			if err := b.CanRun(d); err == nil {
+				return b, ""
+			} else if errors.As(err, &w) {
+				return b, w.Text
+			}
+		}
+	}
+	return nil, ""
+}
+
+// warm makes the first launch of a local process faster.
+func (s *selection) warm() {
+	for _, c := range s.all {
+		if c.name == process.Name {
+			if b, err := c.get(); err == nil {
+				b.(*process.Backend).Warm()
+			}
+		}
+	}
 }
 
 // names returns the names of the backends that can be used.

@@ -94,7 +94,7 @@ func NewRunner(ctx context.Context, cfg RunnerConfig) (_ *Runner, err error) {
 		return nil, err
 	}
 	r.backends, err = openBackends(ctx, backendConfig{
-		names: cfg.Backends, dir: filepath.Join(cache, "instances"), cache: cache, owner: uuid.NewString(), code: r.code, log: cfg.Logger,
+		names: cfg.Backends, dir: filepath.Join(cache, "instances"), cache: cache, owner: uuid.NewString(), code: r.code, spare: -1, log: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -104,7 +104,8 @@ func NewRunner(ctx context.Context, cfg RunnerConfig) (_ *Runner, err error) {
 		out = logs.Printer(cfg.Log)
 	}
 	r.pool = pool.New(pool.Config{
-		Select: r.backends.pick,
+		Select:  r.backends.pick,
+		Instead: r.backends.instead,
 		Output: func(backend.Deployment) backend.Output {
 			return backend.Output{Stream: logStream("$LATEST"), Logs: out}
 		},

@@ -66,7 +66,8 @@ func (s *Server) Start(ctx context.Context) error {
 	s.onClose(withTimeout(tracer.Close))
 
 	s.pool = pool.New(pool.Config{
-		Select: s.backends.pick,
+		Select:  s.backends.pick,
+		Instead: s.backends.instead,
 		Output: func(d backend.Deployment) backend.Output {
 			stream := logStream(d.Version)
 			return backend.Output{Stream: stream, Logs: s.logs.Writer(logs.Scope{Account: d.AccountID, Region: d.Region}, d.LogGroup, stream)}
@@ -115,6 +116,7 @@ func (s *Server) Start(ctx context.Context) error {
 			s.failed <- fmt.Errorf("serve %s: %w", s.cfg.Listen, err)
 		}
 	}()
+	go s.backends.warm()
 	// What dead servers left is no reason to let clients wait.
 	s.onClose(s.background(func(ctx context.Context) {
 		if err := s.backends.reap(ctx); err != nil && ctx.Err() == nil {

@@ -32,6 +32,10 @@ type Config struct {
 	// the function's log. Required.
 	Select func(d backend.Deployment) (b backend.Backend, warning string, err error)
 
+	// Instead returns another backend for d after b's launch failed with err, or
+	// nil if there is none. Nil means that there never is one.
+	Instead func(d backend.Deployment, b backend.Backend, err error) (other backend.Backend, warning string)
+
 	// Output returns where a new instance of d logs. Required.
 	Output func(d backend.Deployment) backend.Output
 

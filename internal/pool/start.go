@@ -78,6 +78,13 @@ func (p *Pool) launch(g *group) (name string, m *member, err error) {
 				return b.Name(), &member{g: g, b: b, in: in}, nil
 			}
 			p.unreserve()
+			if p.cfg.Instead != nil && p.ctx.Err() == nil {
+				if other, why := p.cfg.Instead(g.d, b, err); other != nil {
+					p.log.Info("another backend is tried", "function", g.d.Function, "deploy", g.id, "backend", other.Name(), "err", err)
+					b, warning = other, why
+					continue
+				}
+			}
 		}
 		if !noRoom(err) || try > 0 || !p.evict(g) {
 			return b.Name(), nil, fmt.Errorf("launch %s on %s: %w", g.id, b.Name(), err)
