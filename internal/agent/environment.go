@@ -369,7 +369,8 @@ func (e *environment) reset(ctx context.Context, reason string) {
 		e.closing = true
 		e.regOver = true
 		e.mu.Unlock()
-		e.starts.Lock() // no process is started from here on
+		e.starts.Lock()
+		//lint:ignore SA2001 whoever starts processes is waited for; no other begins
 		e.starts.Unlock()
 		e.mu.Lock()
 		runtime := e.runtime

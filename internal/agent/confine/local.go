@@ -157,15 +157,6 @@ func (l *local) killAll(ctx context.Context) error {
 	}
 }
 
-// pidsLocked lists the processes that this local started and has not reaped.
-func (l *local) pidsLocked() []int {
-	var pids []int
-	for pid := range l.procs {
-		pids = append(pids, pid)
-	}
-	return pids
-}
-
 // pause stops all processes.
 func (l *local) pause() {
 	l.mu.Lock()

@@ -84,3 +84,12 @@ func (l *leftovers) remove() {
 	})
 	os.RemoveAll(l.folder)
 }
+
+// pidsLocked lists the processes that this local started and has not reaped.
+func (l *local) pidsLocked() []int {
+	var pids []int
+	for pid := range l.procs {
+		pids = append(pids, pid)
+	}
+	return pids
+}
