@@ -328,7 +328,7 @@ func (v *invocation) finish(peak int, cached bool) {
 		took = time.Since(v.clock.began)
 	}
 	if status == statusTimeout {
-		took = max(v.ev.Timeout, min(took, v.ev.Timeout+99*time.Millisecond))
+		took = v.ev.Timeout // as AWS reports it
 	}
 	v.env.drain()
 	if !cached {

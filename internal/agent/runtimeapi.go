@@ -281,6 +281,14 @@ func (r *httpRequest) errorBody() (errorType string, body []byte, err error) {
 			}
 		}
 	}
+	if errorType == "" { // most official clients name it in the body alone
+		var e struct {
+			Type string `json:"errorType"`
+		}
+		if json.Unmarshal(body, &e) == nil {
+			errorType = e.Type
+		}
+	}
 	if errorType == "" {
 		errorType = "Runtime.Unknown"
 	}
