@@ -263,7 +263,7 @@ func exception(err error) error {
 		out.Code, out.Message = "ResourceNotReadyException", err.Error()
 		out.Fault = "Server"
 	default:
-		out.Code, out.Status, out.Message = "ServiceException", 500, "Lambda is temporarily unable to run the function: "+err.Error()
+		out.Code, out.Status, out.Message = "ServiceException", 500, "The function could not be run; the server's log says why, under this request's ID."
 		out.Fault = "Server"
 	}
 	return out
