@@ -12,7 +12,7 @@ import (
 // Without Linux's namespaces and control groups, processes are held by their
 // process groups alone.
 
-func childAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+func childAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 func becomeReaper() error { return nil }
 

@@ -117,7 +117,7 @@ func start(ctx context.Context, cfg Config, isolation *syscall.SysProcAttr) (_ *
 		s.cmd.SysProcAttr = isolation
 		s.cmd.Env = append(s.cmd.Env, isolateVariable+"=1")
 	}
-	s.cmd.SysProcAttr.Setsid = true // a terminal's Ctrl-C is for the server alone
+	s.cmd.SysProcAttr.Setpgid = true // a terminal's Ctrl-C is for the server alone
 	if err := s.cmd.Start(); err != nil {
 		w.c.Close()
 		return nil, fmt.Errorf("start supervisor %s: %w", cfg.Program, err)
