@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -137,8 +138,15 @@ func New(cfg Config) (*Server, error) {
 	return &Server{cfg: cfg, id: uuid.NewString(), others: awsclient.New(awsclient.Config{}), log: cfg.Logger, failed: make(chan error, 1)}, nil
 }
 
-// URL is how clients reach the server. Only valid after Start.
-func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
+// URL is how clients on this machine reach the server. Only valid after Start.
+func (s *Server) URL() string {
+	addr := s.listener.Addr().(*net.TCPAddr)
+	host := addr.IP.String()
+	if addr.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(addr.Port))
+}
 
 // Backends names the backends that functions may run on, in order of
 // preference. It waits for engines that are asked whether they are there.
