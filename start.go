@@ -118,9 +118,17 @@ func (s *Server) Start(ctx context.Context) error {
 	}()
 	go s.backends.warm()
 	// What dead servers left is no reason to let clients wait.
+	// It is looked for again later: an engine may learn of a death late.
 	s.onClose(s.background(func(ctx context.Context) {
-		if err := s.backends.reap(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("what dead servers left could not all be removed", "err", err)
+		for wait := 10 * time.Second; ; wait = 5 * time.Minute {
+			if err := s.backends.reap(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("what dead servers left could not all be removed", "err", err)
+			}
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return
+			}
 		}
 	}))
 	return nil
