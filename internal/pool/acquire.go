@@ -92,13 +92,17 @@ func (p *Pool) abandon(g *group, w *want) bool {
 // groupLocked returns d's group. A new one makes those of older deployments of
 // the same function version outdated.
 func (p *Pool) groupLocked(d *backend.Deployment, id string) *group {
-	if g := p.groups[id]; g != nil {
+	line := lineage(d)
+	g := p.groups[id]
+	if g != nil && !g.outdated {
 		return g
 	}
-	g := &group{id: id, d: *d}
-	p.groups[id] = g
-	line := lineage(d)
-	if old := p.lineages[line]; old != nil {
+	if g == nil {
+		g = &group{id: id, d: *d}
+		p.groups[id] = g
+	}
+	g.outdated = false // a function may go back to an earlier deployment
+	if old := p.lineages[line]; old != nil && old != g {
 		p.retireLocked(old)
 	}
 	p.lineages[line] = g
@@ -206,15 +210,14 @@ func (p *Pool) dropIfEmptyLocked(g *group) {
 	}
 }
 
-// failLocked tells one event in line that no instance came for it, if fewer
-// starts are left than events.
+// failLocked tells the events in line for which no start is left that no
+// instance came for them, the oldest first.
 func (p *Pool) failLocked(g *group, err error) {
-	if startsNeeded(len(g.line), g.starting, max(1, g.d.MaxConcurrency)) == 0 {
-		return
+	for startsNeeded(len(g.line), g.starting, max(1, g.d.MaxConcurrency)) > 0 {
+		w := g.line[0]
+		g.line = slices.Delete(g.line, 0, 1)
+		w.deliver(nil, err)
 	}
-	w := g.line[0]
-	g.line = slices.Delete(g.line, 0, 1)
-	w.deliver(nil, err)
 }
 
 // noRoom says whether err means that another instance would fit later.
