@@ -212,10 +212,11 @@ func (w *worker) try(ctx context.Context, it *queue.Item, q *queued) (next time.
 	}
 	fn.metrics.AsyncAge(now.Sub(it.Created))
 	res, err := s.run(ctx, fn, v, e, nil)
+	var lost *pool.LostError
 	switch {
 	case errors.Is(err, pool.ErrDraining):
 		return now, throttled // for the next server
-	case err != nil && !errors.Is(err, instance.ErrEnded):
+	case err != nil && !errors.As(err, &lost):
 		// It did not run: throttled, or no instance could be had. AWS tries
 		// such events for as long as they may live, less and less often.
 		s.log.Debug("asynchronous event not run", "function", q.Name, "request", q.RequestID, "err", err)

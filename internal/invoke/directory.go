@@ -89,9 +89,6 @@ func (d *directory) changed(c store.Change) {
 			go d.checkDeleted(fn) // Watch's callers must not wait for a read
 		}
 	}
-	if c.Table == "functions" {
-		delete(d.reserved, c.Key.Scope())
-	}
 }
 
 // checkDeleted tells of fn if it is gone, so that its instances end now.

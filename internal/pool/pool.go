@@ -187,7 +187,7 @@ func (p *Pool) Do(ctx context.Context, d *backend.Deployment, id string, limits 
 		default:
 			p.discard(m)
 			p.leave(limits)
-			if errors.Is(err, instance.ErrEnded) {
+			if !errors.Is(err, instance.ErrNotHandedOver) { // the function may have seen it
 				return nil, &LostError{Handle: m.in.Handle, Reason: reason(m), Err: err}
 			}
 			return nil, fmt.Errorf("instance %s: %w", m.in.Handle, err)
