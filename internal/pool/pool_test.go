@@ -510,3 +510,41 @@ func TestStress(t *testing.T) {
 		}
 	})
 }
+
+// A failed start fails every event that no other start will serve.
+func TestStartFailsForMany(t *testing.T) {
+	e := &engine{launch: time.Second, fail: func(int) error { return errors.New("boom") }}
+	test(t, e, Config{}, func(t *testing.T, p *Pool) {
+		d := fn("f")
+		d.MaxConcurrency = 10
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				if _, err := do(p, d); err == nil {
+					t.Error("an event was answered without an instance")
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// A function that goes back to an earlier deployment uses it as any other.
+func TestRevive(t *testing.T) {
+	e := &engine{work: 10 * time.Second}
+	test(t, e, Config{}, func(t *testing.T, p *Pool) {
+		a, b := fn("f"), fn("f")
+		b.CodeHash = "b"
+		go do(p, a) // keeps the first deployment's group alive
+		synctest.Wait()
+		do(p, b)
+		for range 5 {
+			if _, err := do(p, a); err != nil {
+				t.Error(err)
+			}
+		}
+		if e.launches > 3 {
+			t.Errorf("%d launches, want the earlier deployment's instance to be reused", e.launches)
+		}
+	})
+}
